@@ -1,0 +1,180 @@
+"""Double-entry ledger: the only way in which money moves.
+
+Every movement is one journal entry whose postings sum to zero per currency, written once under a
+readable key. Wallets cache their balance; house accounts are summed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import transaction
+
+from accounts.models import Account, EntryKind, JournalEntry, Posting, User, Wallet
+from accounts.money import ZERO
+
+
+class LedgerError(Exception):
+    """Base of what the ledger refuses. Nothing has changed."""
+
+
+class InsufficientFunds(LedgerError):
+    """The wallet holds less than the movement needs; amounts in the wallet's currency."""
+
+    def __init__(self, *, required: Decimal, available: Decimal, currency: str) -> None:
+        super().__init__(f"{required} {currency} required, {available} available")
+        self.required, self.available, self.currency = required, available, currency
+
+
+class UnbalancedEntry(LedgerError):
+    """The legs do not sum to zero in each currency, or move nothing."""
+
+
+class EntryKeyReused(LedgerError):
+    """The key names an entry with other legs: the caller's key is not unique."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One side of a movement: `amount` more (or, negative, less) in an account.
+
+    `wallet` is given for wallet legs, and then decides the account and the currency.
+    """
+
+    amount: Decimal
+    currency: str
+    account: str = Account.WALLET
+    wallet: Wallet | None = None
+
+
+def wallet_of(user: User, currency: str) -> Wallet:
+    """The customer's wallet in this currency, opened (empty) when it is first asked for."""
+    return Wallet.objects.get_or_create(user=user, currency=currency)[0]
+
+
+@transaction.atomic
+def post(
+    *,
+    key: str,
+    kind: EntryKind,
+    legs: Sequence[Leg],
+    subject: str = "",
+    reason: str = "",
+    actor: User | None = None,
+) -> JournalEntry:
+    """Write one balanced entry and move the wallets, once per key.
+
+    A repeat with the same legs returns the entry that is there. Raises InsufficientFunds,
+    UnbalancedEntry or EntryKeyReused, and then nothing has changed. Wallet objects passed in
+    legs get the new balance.
+    """
+    _refuse_unbalanced(legs)
+    # Wallet rows are locked in primary-key order, so that two movements over the same wallets
+    # queue instead of deadlocking; a repeat that raced us has committed once we hold the lock.
+    ids = sorted({leg.wallet.pk for leg in legs if leg.wallet})
+    locked = {w.pk: w for w in Wallet.objects.select_for_update().filter(pk__in=ids).order_by("pk")}
+    if existing := JournalEntry.objects.filter(key=key).first():
+        _refuse_other_legs(existing, legs)
+        return existing
+
+    postings = []
+    for leg in legs:
+        posting = Posting(
+            entry_id=key, account=leg.account, currency=leg.currency, amount=leg.amount
+        )
+        if leg.wallet:
+            wallet = locked[leg.wallet.pk]
+            if wallet.balance + leg.amount < 0:
+                raise InsufficientFunds(
+                    required=-leg.amount, available=wallet.balance, currency=wallet.currency
+                )
+            wallet.balance += leg.amount
+            posting.wallet, posting.balance_after = wallet, wallet.balance
+        postings.append(posting)
+    Wallet.objects.bulk_update(locked.values(), ["balance"])
+    Posting.objects.bulk_create(postings)
+    entry = JournalEntry.objects.create(
+        key=key, kind=kind, subject=subject, reason=reason, actor=actor
+    )
+    for leg in legs:
+        if leg.wallet:
+            leg.wallet.balance = locked[leg.wallet.pk].balance
+    return entry
+
+
+def charge(wallet: Wallet, amount: Decimal, *, key: str, subject: str) -> JournalEntry:
+    """Take `amount` (wallet's currency) for a sale. Raises InsufficientFunds."""
+    return post(
+        key=key,
+        kind=EntryKind.CHARGE,
+        subject=subject,
+        legs=[
+            Leg(-amount, wallet.currency, wallet=wallet),
+            Leg(amount, wallet.currency, Account.SALES),
+        ],
+    )
+
+
+def refund(
+    wallet: Wallet,
+    amount: Decimal,
+    *,
+    key: str,
+    subject: str,
+    reason: str = "",
+    actor: User | None = None,
+) -> JournalEntry:
+    """Give `amount` (wallet's currency) of a sale back."""
+    return post(
+        key=key,
+        kind=EntryKind.REFUND,
+        subject=subject,
+        reason=reason,
+        actor=actor,
+        legs=[
+            Leg(amount, wallet.currency, wallet=wallet),
+            Leg(-amount, wallet.currency, Account.SALES),
+        ],
+    )
+
+
+def adjust(
+    wallet: Wallet, amount: Decimal, *, key: str, reason: str, actor: User | None
+) -> JournalEntry:
+    """Correct a wallet by hand: positive gives, negative takes. Raises InsufficientFunds."""
+    return post(
+        key=key,
+        kind=EntryKind.ADJUSTMENT,
+        reason=reason,
+        actor=actor,
+        legs=[
+            Leg(amount, wallet.currency, wallet=wallet),
+            Leg(-amount, wallet.currency, Account.ADJUSTMENTS),
+        ],
+    )
+
+
+def _refuse_unbalanced(legs: Sequence[Leg]) -> None:
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for leg in legs:
+        totals[leg.currency] += leg.amount
+        if leg.amount == ZERO or (leg.wallet is None) == (leg.account == Account.WALLET):
+            raise UnbalancedEntry("A leg moves nothing, or names no account.")
+        if leg.wallet and leg.wallet.currency != leg.currency:
+            raise UnbalancedEntry("A leg is in another currency than its wallet.")
+    if not legs or any(totals.values()):
+        raise UnbalancedEntry(f"The legs sum to {dict(totals)}.")
+
+
+def _refuse_other_legs(entry: JournalEntry, legs: Sequence[Leg]) -> None:
+    there = sorted(
+        (p.account, p.wallet_id or 0, p.currency, p.amount) for p in entry.postings.all()
+    )
+    asked = sorted(
+        (leg.account, leg.wallet.pk if leg.wallet else 0, leg.currency, leg.amount) for leg in legs
+    )
+    if there != asked:
+        raise EntryKeyReused(entry.key)

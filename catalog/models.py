@@ -1,0 +1,302 @@
+"""Providers, the categories and services bought from them, manual prices, and sync records."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from accounts.encryption import EncryptedTextField
+from accounts.models import currency_code
+from accounts.money import (
+    PRICE_STEP,
+    AmountField,
+    Currency,
+    MoreThan,
+    RateField,
+    ScaledDecimalField,
+)
+from catalog.order_types import SOLD_TYPES, ServiceType
+
+
+class MarkupField(ScaledDecimalField):
+    """Percent added to the cost, two decimals; null: as the next level says."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.update(places=2, null=True, blank=True)
+        kwargs.setdefault("validators", [MoreThan(-100)])
+        kwargs.setdefault(
+            "help_text", _("Percent added to the cost. Empty: the next level's markup applies.")
+        )
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+
+class Dialect(models.TextChoices):
+    """API dialects that we can buy through; each is a client in catalog/providers."""
+
+    PANEL = "panel", _("Panel dialect (API v2)")
+
+
+class Provider(models.Model):
+    """An upstream seller. Customers never learn its name."""
+
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    dialect = models.CharField(
+        _("dialect"), max_length=16, choices=Dialect.choices, default=Dialect.PANEL
+    )
+    base_url = models.URLField(
+        _("API address"), max_length=300, validators=[URLValidator(["http", "https"])]
+    )
+    api_key = EncryptedTextField(_("API key"))
+    currency = models.CharField(
+        _("currency"), max_length=3, default="USD", validators=[currency_code]
+    )
+    markup_percent = MarkupField(_("markup"))
+    connect_timeout = models.PositiveSmallIntegerField(
+        _("connect time-out (s)"),
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(30)],
+    )
+    read_timeout = models.PositiveSmallIntegerField(
+        _("read time-out (s)"),
+        default=60,
+        validators=[MinValueValidator(1), MaxValueValidator(120)],
+    )
+    enabled = models.BooleanField(
+        _("enabled"), default=True, help_text=_("Off: nothing is synced, sold or sent.")
+    )
+
+    class Meta:
+        verbose_name = _("provider")
+        verbose_name_plural = _("providers")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Network(models.TextChoices):
+    """The social network that a category is about; brand names are not translated."""
+
+    INSTAGRAM = "instagram", "Instagram"
+    TIKTOK = "tiktok", "TikTok"
+    YOUTUBE = "youtube", "YouTube"
+    FACEBOOK = "facebook", "Facebook"
+    TWITTER = "twitter", "X (Twitter)"
+    TELEGRAM = "telegram", "Telegram"
+    SPOTIFY = "spotify", "Spotify"
+    DISCORD = "discord", "Discord"
+    TWITCH = "twitch", "Twitch"
+    LINKEDIN = "linkedin", "LinkedIn"
+    SNAPCHAT = "snapchat", "Snapchat"
+    THREADS = "threads", "Threads"
+    WHATSAPP = "whatsapp", "WhatsApp"
+    WEBSITE = "website", _("Website traffic")
+    OTHER = "other", _("Other")
+
+
+class Category(models.Model):
+    """A heading of the catalogue. Several providers' services may share one."""
+
+    source_name = models.CharField(
+        _("provider's name"), max_length=200, unique=True, help_text=_("Sync finds it by this.")
+    )
+    name = models.CharField(
+        _("our name"), max_length=200, blank=True, help_text=_("Empty: the provider's name.")
+    )
+    network = models.CharField(
+        _("network"), max_length=16, choices=Network.choices, default=Network.OTHER
+    )
+    position = models.PositiveIntegerField(_("order"), default=0)
+    markup_percent = MarkupField(_("markup"))
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta:
+        verbose_name = _("category")
+        verbose_name_plural = _("categories")
+        ordering = ["position", "source_name", "pk"]
+
+    def __str__(self) -> str:
+        return self.shown_name
+
+    @property
+    def shown_name(self) -> str:
+        """The name that customers see."""
+        return self.name or self.source_name
+
+
+class ServiceQuerySet(models.QuerySet["Service"]):
+    def orderable(self) -> ServiceQuerySet:
+        """Services that can be ordered now (a price in the asked currency apart)."""
+        return self.filter(
+            vanished_at=None,
+            disabled_by_staff=False,
+            type__in=SOLD_TYPES,
+            provider_rate__gt=0,
+            provider__enabled=True,
+            category__enabled=True,
+        )
+
+
+class Service(models.Model):
+    """What a customer buys. The provider's columns are rewritten by every sync, ours never are."""
+
+    provider = models.ForeignKey(
+        Provider, models.PROTECT, related_name="services", verbose_name=_("provider")
+    )
+    external_id = models.CharField(_("provider's id"), max_length=64)
+
+    # As the provider says.
+    provider_name = models.CharField(_("provider's name"), max_length=500)
+    provider_description = models.TextField(_("provider's description"), blank=True)
+    provider_category = models.CharField(_("provider's category"), max_length=200)
+    provider_type = models.CharField(_("provider's type"), max_length=64)
+    provider_rate = RateField(  # type: ignore[misc]
+        _("provider's rate"),
+        null=True,
+        blank=True,
+        help_text=_("Per 1000 (a package: of one), in the provider's currency."),
+    )
+    min_quantity = models.PositiveBigIntegerField(_("minimum"), default=1)
+    max_quantity = models.PositiveBigIntegerField(_("maximum"), default=1)
+    refill = models.BooleanField(_("refill"), default=False)
+    cancel = models.BooleanField(_("cancel"), default=False)
+    dripfeed = models.BooleanField(_("drip-feed"), default=False)
+    vanished_at = models.DateTimeField(
+        _("vanished"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When the provider's list lacked it; empty while it is listed."),
+    )
+
+    # As staff say.
+    type = models.CharField(_("type"), max_length=32, choices=ServiceType.choices)
+    name = models.CharField(
+        _("our name"), max_length=500, blank=True, help_text=_("Empty: the provider's name.")
+    )
+    description = models.TextField(
+        _("our description"), blank=True, help_text=_("Empty: the provider's description.")
+    )
+    category = models.ForeignKey(
+        Category, models.PROTECT, related_name="services", verbose_name=_("category")
+    )
+    position = models.PositiveIntegerField(_("order"), default=0)
+    markup_percent = MarkupField(_("markup"))
+    allow_below_cost = models.BooleanField(_("may be sold below cost"), default=False)
+    disabled_by_staff = models.BooleanField(_("disabled by us"), default=False)
+    average_time = models.CharField(
+        _("estimated time"), max_length=60, blank=True, help_text=_("e.g. 1-3 hours")
+    )
+    # What people search: names, category and network, normalised (catalog/search.py).
+    search_text = models.TextField(default="", editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = ServiceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("service")
+        verbose_name_plural = _("services")
+        ordering = ["category__position", "category__source_name", "position", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "external_id"], name="service_unique"),
+            models.CheckConstraint(
+                condition=Q(provider_rate__gte=0) | Q(provider_rate=None),
+                name="service_rate_not_negative",
+            ),
+        ]
+        indexes = [models.Index(fields=["category", "position"], name="service_listing")]
+
+    def __str__(self) -> str:
+        return f"{self.pk} · {self.shown_name}"
+
+    @property
+    def shown_name(self) -> str:
+        """The name that customers see."""
+        return self.name or self.provider_name
+
+    @property
+    def shown_description(self) -> str:
+        """The description that customers see."""
+        return self.description or self.provider_description
+
+    @property
+    def is_orderable(self) -> bool:
+        """Whether `ServiceQuerySet.orderable` would return it."""
+        return bool(
+            self.vanished_at is None
+            and not self.disabled_by_staff
+            and self.type in SOLD_TYPES
+            and self.provider_rate
+            and self.provider.enabled
+            and self.category.enabled
+        )
+
+
+class ManualPrice(models.Model):
+    """A price set by staff for one service and wallet currency; it wins over the worked-out one."""
+
+    service = models.ForeignKey(
+        Service, models.CASCADE, related_name="manual_prices", verbose_name=_("service")
+    )
+    currency = models.CharField(_("currency"), max_length=3, choices=Currency.choices)
+    rate = AmountField(
+        _("price"), validators=[MoreThan(0)], help_text=_("Per 1000 (a package: of one).")
+    )
+
+    class Meta:
+        verbose_name = _("manual price")
+        verbose_name_plural = _("manual prices")
+        constraints = [
+            models.UniqueConstraint(fields=["service", "currency"], name="manual_price_unique"),
+            models.CheckConstraint(condition=Q(rate__gt=0), name="manual_price_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rate} {self.currency}"
+
+    def clean(self) -> None:
+        super().clean()
+        step = PRICE_STEP.get(self.currency)
+        if step and self.rate is not None and self.rate % step:
+            raise ValidationError(
+                {"rate": _("Prices in this currency are multiples of %(step)s.") % {"step": step}}
+            )
+
+
+class SyncOutcome(models.TextChoices):
+    """How a sync ended."""
+
+    CHANGED = "changed", _("Changed")
+    UNCHANGED = "unchanged", _("Unchanged")
+    HELD = "held", _("Held: the list is suspiciously short")
+    FAILED = "failed", _("Failed: no usable list")
+
+
+class SyncRecord(models.Model):
+    """What one sync did. A sync that found nothing to change leaves no row."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="syncs", verbose_name=_("provider")
+    )
+    outcome = models.CharField(_("outcome"), max_length=16, choices=SyncOutcome.choices)
+    created_at = models.DateTimeField(_("time"), auto_now_add=True)
+    listed = models.PositiveIntegerField(_("listed"), default=0)
+    added = models.PositiveIntegerField(_("added"), default=0)
+    changed = models.PositiveIntegerField(_("changed"), default=0)
+    disabled = models.PositiveIntegerField(_("disabled"), default=0)
+    enabled = models.PositiveIntegerField(_("enabled again"), default=0)
+    refused = models.PositiveIntegerField(_("refused"), default=0)
+    details = models.JSONField(
+        _("details"), default=dict, blank=True, help_text=_("Per kind of change: what, and why.")
+    )
+
+    class Meta:
+        verbose_name = _("sync record")
+        verbose_name_plural = _("sync records")
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.provider} · {self.created_at:%Y-%m-%d %H:%M}"

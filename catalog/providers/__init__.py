@@ -1,0 +1,123 @@
+"""Buying from providers: one small protocol, one client a dialect, one registry line each.
+
+A client turns a provider's habits into the types below and into exactly three outcomes of
+placing an order: an id (accepted), `ProviderRefused` (a clear no: nothing was bought), or
+`OutcomeUnknown` (it may have been bought). `ProviderUnreachable` is the one kind of refusal that
+may be tried again by machine: the connection failed before anything was sent. No type of the
+HTTP library leaves this package, and no message holds a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+
+class ProviderError(Exception):
+    """Base of everything that can go wrong with a provider; the text is for staff only."""
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection was made: nothing was sent, so nothing was bought."""
+
+
+class ProviderRefused(ProviderError):
+    """A clear answer that says no. Nothing was bought."""
+
+
+class ProviderOutOfFunds(ProviderRefused):
+    """Our balance at the provider does not cover the order: our problem, not the buyer's."""
+
+
+class OutcomeUnknown(ProviderError):
+    """Time-out, reset, 5xx, HTML, or an unreadable answer: an order may have been bought."""
+
+
+class ProviderAnswerInvalid(ProviderError):
+    """A read (services, statuses, balance) was answered with something unusable."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One service of a provider's list. `None`: the provider's value could not be read."""
+
+    external_id: str
+    name: str
+    category: str
+    type: str  # the provider's word
+    rate: Decimal | None  # per 1000 (a package: of one), provider's currency
+    min_quantity: int | None
+    max_quantity: int | None
+    refill: bool = False
+    cancel: bool = False
+    dripfeed: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceList:
+    """A provider's list, and the entries that could not be read, with the reason for staff."""
+
+    offers: Sequence[Offer]
+    unreadable: Sequence[str] = field(default_factory=tuple)
+
+
+class UpstreamState(StrEnum):
+    """A provider's status word, understood."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class UpstreamStatus:
+    """A provider's report on one order. `None`: missing or unreadable, so not known."""
+
+    state: UpstreamState | None  # None: the word is unknown to us
+    word: str  # the provider's word as sent
+    start_count: int | None = None
+    remains: int | None = None  # as sent; the caller clamps it
+    charge: Decimal | None = None  # what the provider took, in its currency
+
+
+@dataclass(frozen=True)
+class UpstreamOrder:
+    """What is sent to buy: the provider's service id and the panel dialect's parameters."""
+
+    service: str
+    fields: Mapping[str, str]
+
+
+class ProviderClient(Protocol):
+    """What every dialect can do. Every call may raise ProviderUnreachable."""
+
+    def services(self) -> ServiceList:
+        """The provider's whole list. Raises ProviderAnswerInvalid, ProviderRefused."""
+
+    def add(self, order: UpstreamOrder) -> str:
+        """Buy once, never repeated by the client; returns the provider's order id.
+
+        Raises ProviderRefused (ProviderOutOfFunds), ProviderUnreachable or OutcomeUnknown.
+        """
+
+    def statuses(self, external_ids: Sequence[str]) -> dict[str, UpstreamStatus]:
+        """Reports on at most 100 orders, keyed by the id asked for.
+
+        Ids that the provider does not answer, or answers with an error, are absent.
+        Raises ProviderAnswerInvalid, ProviderRefused.
+        """
+
+    def balance(self) -> tuple[Decimal, str]:
+        """What we have at the provider, and its currency ("" when not told).
+
+        Raises ProviderAnswerInvalid, ProviderRefused.
+        """

@@ -1,0 +1,168 @@
+"""Orders: what was bought, for how much, and how delivery stands."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import ApiKey, User, Wallet
+from accounts.money import ZERO, AmountField, Currency, RateField
+from catalog.models import Provider, Service
+from catalog.order_types import ServiceType
+from orders.statuses import FINAL, PUBLIC, TRACKED, Status
+
+
+class Source(models.TextChoices):
+    """The front that an order came through."""
+
+    WEB = "web", _("Website")
+    REST = "rest", _("REST API")
+    PANEL = "panel", _("Panel API")
+
+
+class Order(models.Model):
+    """One purchase. Money in the customer's wallet currency unless a name says otherwise."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    customer = models.ForeignKey(
+        User, models.PROTECT, related_name="orders", verbose_name=_("customer")
+    )
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, related_name="orders", verbose_name=_("wallet")
+    )
+    service = models.ForeignKey(
+        Service, models.PROTECT, related_name="orders", verbose_name=_("service")
+    )
+    provider = models.ForeignKey(
+        Provider, models.PROTECT, related_name="orders", verbose_name=_("provider")
+    )
+
+    # What was asked for.
+    type = models.CharField(_("type"), max_length=32, choices=ServiceType.choices)
+    link = models.CharField(_("link"), max_length=2048)
+    quantity = models.PositiveBigIntegerField(_("quantity"))
+    fields = models.JSONField(
+        _("further fields"), default=dict, blank=True, help_text="comments, usernames, …"
+    )
+    source = models.CharField(_("source"), max_length=8, choices=Source.choices)
+    api_key = models.ForeignKey(
+        ApiKey, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("API key")
+    )
+    client_ref = models.CharField(_("customer's reference"), max_length=255, blank=True)
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True, editable=False)
+    fingerprint = models.CharField(max_length=64, editable=False)
+
+    # What it cost, and how that was worked out.
+    currency = models.CharField(_("currency"), max_length=3, choices=Currency.choices)
+    charge = AmountField(_("charge"))
+    refunded = AmountField(_("refunded"), default=ZERO)
+    rate = AmountField(_("price"), help_text=_("Per 1000 (a package: of one)."))
+    provider_rate = RateField(
+        _("provider's rate"), help_text=_("Per 1000 (a package: of one), provider's currency.")
+    )
+    exchange_rate = RateField(_("exchange rate"))
+
+    # How delivery stands.
+    status = models.CharField(
+        _("status"), max_length=16, choices=Status.choices, default=Status.PENDING
+    )
+    status_changed_at = models.DateTimeField(_("status since"), db_default=Now())
+    external_id = models.CharField(_("provider's order id"), max_length=64, null=True, blank=True)
+    start_count = models.PositiveBigIntegerField(_("start count"), null=True, blank=True)
+    remains = models.PositiveBigIntegerField(_("remains"), null=True, blank=True)
+    failure = models.CharField(
+        _("what went wrong"), max_length=500, blank=True, help_text=_("For staff only.")
+    )
+    created_at = models.DateTimeField(_("created"), db_default=Now())
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
+
+    # Work of the dispatcher and the tracker, by the database's clock.
+    send_after = models.DateTimeField(db_default=Now(), editable=False)
+    send_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    claim = models.UUIDField(null=True, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    last_checked_at = models.DateTimeField(_("updated"), null=True, blank=True)
+    next_check_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "external_id"], name="order_bought_once"),
+            models.UniqueConstraint(
+                fields=["customer", "idempotency_key"], name="order_idempotency_key"
+            ),
+            models.CheckConstraint(condition=Q(charge__gt=0), name="order_charge_positive"),
+            models.CheckConstraint(
+                condition=Q(refunded__gte=0, refunded__lte=F("charge")),
+                name="order_refund_within_charge",
+            ),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="order_quantity_positive"),
+            models.CheckConstraint(
+                condition=Q(remains=None) | Q(remains__lte=F("quantity")),
+                name="order_remains_within_quantity",
+            ),
+        ]
+        indexes = [
+            models.Index(F("customer"), F("id").desc(), name="order_customer_newest"),
+            models.Index(fields=["customer", "client_ref"], name="order_client_ref"),
+            # The dispatcher's and the tracker's queues stay small while the table grows.
+            models.Index(
+                fields=["provider", "send_after"],
+                condition=Q(status=Status.PENDING),
+                name="order_to_send",
+            ),
+            models.Index(
+                fields=["lease_until"], condition=Q(status=Status.SENDING), name="order_leased"
+            ),
+            models.Index(
+                fields=["provider", "next_check_at"],
+                condition=Q(status__in=sorted(TRACKED)),
+                name="order_to_check",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+    @property
+    def public_status(self) -> Status:
+        """The status that the outside is told."""
+        return PUBLIC[self.status]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether delivery has ended, well or not."""
+        return self.status in FINAL
+
+    @property
+    def net_charge(self) -> Decimal:
+        """What the customer has paid, refunds taken off."""
+        return self.charge - self.refunded
+
+    @property
+    def delivered(self) -> int | None:
+        """Units delivered so far; None while the provider has not told."""
+        if self.status == Status.COMPLETED:
+            return self.quantity
+        return None if self.remains is None else self.quantity - self.remains
+
+    @property
+    def public_reference(self) -> str | None:
+        """The reference that this order has outside the store, without telling where.
+
+        None until a provider has the order. Staff find the order by it in the admin's search.
+        """
+        return f"EXT{self.pk:08d}" if self.external_id else None
+
+    @property
+    def subject(self) -> str:
+        """How the ledger names this order."""
+        return f"order:{self.pk}"

@@ -1,0 +1,5 @@
+"""The website's addresses."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
