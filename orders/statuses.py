@@ -13,6 +13,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from orders.models import Order
 
 
@@ -47,7 +49,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     # Only staff, or proof, leave this state.
     Status.UNCONFIRMED: frozenset({Status.PENDING, Status.PROCESSING, Status.CANCELLED}),
     Status.PROCESSING: frozenset({Status.IN_PROGRESS, *_ENDS}),
-    Status.IN_PROGRESS: frozenset({Status.PROCESSING, *_ENDS}),
+    Status.IN_PROGRESS: frozenset(_ENDS),
     Status.COMPLETED: frozenset(),
     Status.PARTIAL: frozenset(),
     Status.CANCELLED: frozenset(),
@@ -72,20 +74,23 @@ class MoveNotAllowed(Exception):
     """The table has no such move: a mistake in our code, not in the world."""
 
 
+def move_all(queryset: QuerySet[Order], origin: Status, to: Status, **changes: Any) -> int:
+    """Move every order of the queryset that still stands at `origin`, and set `changes`, in one
+    UPDATE; returns how many moved. Raises MoveNotAllowed."""
+    if to not in MOVES[origin]:
+        raise MoveNotAllowed(f"{origin} → {to}")
+    return queryset.filter(status=origin).update(status=to, status_changed_at=Now(), **changes)
+
+
 def move(order: Order, to: Status, **changes: Any) -> bool:
     """Move the order from the status it was loaded with, and set `changes` in the same UPDATE.
 
-    Returns False, and nothing has changed, when the order has left that status meanwhile.
+    Returns False, and nothing has changed, when the order has left that status meanwhile, or
+    when another dispatcher has claimed it since: a late answer must not meet a newer attempt.
     The object is brought up to date on success. Raises MoveNotAllowed.
     """
-    origin = Status(order.status)
-    if to not in MOVES[origin]:
-        raise MoveNotAllowed(f"{origin} → {to}")
-    won = (
-        type(order)
-        .objects.filter(pk=order.pk, status=origin)
-        .update(status=to, status_changed_at=Now(), **changes)
-    )
-    if won:
-        order.refresh_from_db(fields=["status", "status_changed_at", *changes])
-    return bool(won)
+    queryset = type(order).objects.filter(pk=order.pk, claim=order.claim)
+    if not move_all(queryset, Status(order.status), to, **changes):
+        return False
+    order.refresh_from_db(fields=["status", "status_changed_at", *changes])
+    return True

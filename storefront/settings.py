@@ -142,7 +142,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- cache: limits must hold across processes --------------------------------------------------
 CACHES = {
-    "default": env.cache_url("CACHE_URL", default="dbcache://shared_cache"),
+    "default": {
+        **env.cache_url("CACHE_URL", default="dbcache://shared_cache"),
+        # Django's own 300 would throw limits away under load.
+        "max_entries": 100_000,
+    },
     # django-q2 writes its statistics twice a second; nobody needs them in the database.
     "worker": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "worker"},
 }

@@ -1,0 +1,229 @@
+"""Handing orders to providers: claim and commit, call, record; never twice.
+
+An order is claimed ("sending", with a lease) and committed before the first byte leaves. A crash
+afterwards leaves the claim; when its lease runs out the sweep makes the order "unconfirmed",
+which only staff or proof resolve: it is never sent again by machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import timedelta
+from uuid import uuid4
+
+import structlog
+from catalog.providers.registry import client_for
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from accounts.alerts import alert, resolve
+from catalog.models import Provider
+from catalog.order_types import ORDER_TYPES
+from catalog.providers import (
+    OutcomeUnknown,
+    ProviderBusy,
+    ProviderClient,
+    ProviderOutOfFunds,
+    ProviderRefused,
+    ProviderUnreachable,
+    UpstreamOrder,
+)
+from orders.clock import from_now
+from orders.models import Order
+from orders.refunds import move_and_refund
+from orders.statuses import Status, move, move_all
+
+log = structlog.get_logger(__name__)
+
+# Calls to one provider at a time; each order's answer is recorded as it comes in.
+SIDE_BY_SIDE = 4
+# No new batch is begun after this: the job must end before the queue's time-out takes it.
+BUDGET_SECONDS = 60
+FUNDS_PAUSE = timedelta(minutes=5)
+LONGEST_PAUSE = timedelta(minutes=5)
+ATTEMPTS_BEFORE_ALERT = 5
+FIRST_CHECK = timedelta(seconds=5)
+
+
+def dispatch(provider: Provider) -> int:
+    """Send the provider's waiting orders, oldest first; returns how many it accepted.
+
+    Safe to run twice and at the same time as itself. Makes its calls outside any transaction.
+    """
+    client = client_for(provider)
+    accepted = 0
+    started = time.monotonic()
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="dispatch") as pool:
+        while time.monotonic() - started < BUDGET_SECONDS:
+            orders = claim(provider, limit=SIDE_BY_SIDE)
+            if not orders:
+                break
+            results = [_record(order, future) for order, future in _send(pool, client, orders)]
+            accepted += sum(status is Status.PROCESSING for status in results)
+            if Status.PENDING in results:
+                # Out of funds, busy or out of reach: the rest would only hear the same.
+                break
+    if accepted:
+        resolve("provider_out_of_funds", subject=f"provider:{provider.pk}")
+        resolve("provider_unreachable", subject=f"provider:{provider.pk}")
+    return accepted
+
+
+def due() -> QuerySet[Order]:
+    """Orders that could be sent now."""
+    return Order.objects.filter(
+        status=Status.PENDING, send_after__lte=Now(), provider__enabled=True
+    )
+
+
+def lease(provider: Provider) -> timedelta:
+    """How long one call may take at most, and a little more."""
+    return timedelta(seconds=provider.connect_timeout + provider.read_timeout + 30)
+
+
+@transaction.atomic
+def claim(provider: Provider, *, limit: int) -> list[Order]:
+    """Take up to `limit` waiting orders for sending; nobody else gets them."""
+    waiting = (
+        due()
+        .filter(provider=provider)
+        .order_by("pk")
+        .select_for_update(skip_locked=True, of=("self",))
+        .values_list("pk", flat=True)[:limit]
+    )
+    mark = uuid4()
+    move_all(
+        Order.objects.filter(pk__in=list(waiting)),
+        Status.PENDING,
+        Status.SENDING,
+        claim=mark,
+        lease_until=from_now(lease(provider)),
+        send_attempts=F("send_attempts") + 1,
+    )
+    return list(
+        Order.objects.filter(claim=mark)
+        .select_related("service", "wallet", "provider")
+        .order_by("pk")
+    )
+
+
+def sweep() -> int:
+    """Make "unconfirmed" what was claimed and never answered for; returns how many."""
+    expired = Order.objects.filter(status=Status.SENDING, lease_until__lt=Now())
+    return sum(
+        _unconfirmed(order, "The job that was sending this order did not come back.")
+        for order in expired.select_related("provider")
+    )
+
+
+def _send(
+    pool: ThreadPoolExecutor, client: ProviderClient, orders: list[Order]
+) -> Iterator[tuple[Order, Future[str]]]:
+    """Only the calls run in threads; the database is left to the caller's."""
+    futures = {pool.submit(client.add, _upstream_order(order)): order for order in orders}
+    for future in as_completed(futures):
+        yield futures[future], future
+
+
+def _upstream_order(order: Order) -> UpstreamOrder:
+    fields = {**order.fields, "link": order.link}
+    if "quantity" in ORDER_TYPES[order.type].fields:
+        fields["quantity"] = str(order.quantity)
+    return UpstreamOrder(service=order.service.external_id, fields=fields)
+
+
+def _record(order: Order, answer: Future[str]) -> Status:
+    """Write down what became of one call; returns where the order stands now."""
+    try:
+        external_id = answer.result()
+    except ProviderOutOfFunds:
+        _hold_for_funds(order)
+    except ProviderRefused as refusal:
+        if not move_and_refund(
+            order, Status.FAILED, order.charge, lease_until=None, failure=str(refusal)[:500]
+        ):
+            _late(order, f"The provider refused it late: {refusal}")
+    except ProviderBusy as busy:
+        _wait(order, timedelta(seconds=busy.retry_after), str(busy))
+    except ProviderUnreachable as unreachable:
+        _wait(order, timedelta(seconds=5 * 2 ** min(order.send_attempts, 6)), str(unreachable))
+    except OutcomeUnknown as unknown:
+        _unconfirmed(order, str(unknown))
+    except Exception as error:
+        # A fault of our own after the call began: the order may have been bought.
+        log.exception("dispatch.fault", order=order.pk)
+        _unconfirmed(order, f"{type(error).__name__} while sending")
+    else:
+        _accepted(order, external_id)
+    return Status(order.status)
+
+
+def _accepted(order: Order, external_id: str) -> None:
+    bought = {
+        "external_id": external_id,
+        "sent_at": Now(),
+        "lease_until": None,
+        "failure": "",
+        "next_check_at": from_now(FIRST_CHECK),
+    }
+    try:
+        with transaction.atomic():
+            if move(order, Status.PROCESSING, **bought):
+                return
+            # The sweep was faster than this answer, which is the very proof that it lacked.
+            order.status = Status.UNCONFIRMED
+            if move(order, Status.PROCESSING, **bought):
+                resolve("order_unconfirmed", subject=order.subject)
+                return
+    except IntegrityError:
+        order.status = Status.SENDING
+        _unconfirmed(order, f"The provider answered with id {external_id}, another order's.")
+        return
+    _late(order, f"The provider accepted it late, as {external_id}.")
+
+
+def _late(order: Order, what: str) -> None:
+    """The answer came after the order had left our hands: staff compare the two."""
+    order.refresh_from_db(fields=["status"])
+    alert("order_answered_late", subject=order.subject, message=f"{what} It is {order.status}.")
+
+
+def _unconfirmed(order: Order, why: str) -> bool:
+    moved = move(order, Status.UNCONFIRMED, lease_until=None, failure=why[:500])
+    if moved:
+        alert(
+            "order_unconfirmed",
+            subject=order.subject,
+            message=f"{order.provider}: {why} It may have been bought.",
+        )
+    return moved
+
+
+def _wait(order: Order, pause: timedelta, why: str) -> None:
+    """Nothing was sent: back into the queue for a while."""
+    move(
+        order,
+        Status.PENDING,
+        send_after=from_now(min(pause, LONGEST_PAUSE)),
+        claim=None,
+        lease_until=None,
+        failure=why[:500],
+    )
+    if order.send_attempts >= ATTEMPTS_BEFORE_ALERT:
+        alert("provider_unreachable", subject=f"provider:{order.provider_id}", message=why)
+
+
+def _hold_for_funds(order: Order) -> None:
+    """Our money upstream is used up: the buyer's order waits, and those behind it."""
+    _wait(order, FUNDS_PAUSE, "The provider says that our funds there are used up.")
+    Order.objects.filter(provider=order.provider_id, status=Status.PENDING).update(
+        send_after=from_now(FUNDS_PAUSE)
+    )
+    alert(
+        "provider_out_of_funds",
+        subject=f"provider:{order.provider_id}",
+        message=f"Top up our account at {order.provider}: orders are waiting.",
+    )
