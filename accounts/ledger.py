@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.models import Account, EntryKind, JournalEntry, Posting, User, Wallet
-from accounts.money import ZERO
+from accounts.money import ZERO, Currency
 
 
 class LedgerError(Exception):
@@ -30,7 +30,7 @@ class InsufficientFunds(LedgerError):
 
 
 class UnbalancedEntry(LedgerError):
-    """The legs do not sum to zero in each currency, or move nothing."""
+    """The legs do not sum to zero in each currency, move nothing, or move the wrong way."""
 
 
 class EntryKeyReused(LedgerError):
@@ -51,11 +51,13 @@ class Leg:
 
 
 def wallet_of(user: User, currency: str) -> Wallet:
-    """The customer's wallet in this currency, opened (empty) when it is first asked for."""
-    return Wallet.objects.get_or_create(user=user, currency=currency)[0]
+    """The customer's wallet in this currency, opened (empty) when it is first asked for.
+
+    Raises ValueError for a currency that no wallet can hold.
+    """
+    return Wallet.objects.get_or_create(user=user, currency=Currency(currency))[0]
 
 
-@transaction.atomic
 def post(
     *,
     key: str,
@@ -68,45 +70,65 @@ def post(
     """Write one balanced entry and move the wallets, once per key.
 
     A repeat with the same legs returns the entry that is there. Raises InsufficientFunds,
-    UnbalancedEntry or EntryKeyReused, and then nothing has changed. Wallet objects passed in
-    legs get the new balance.
+    UnbalancedEntry or EntryKeyReused, ValueError for an amount finer than a millionth, and then
+    nothing has changed. Wallet objects passed in legs get the balance that now holds.
     """
     _refuse_unbalanced(legs)
-    # Wallet rows are locked in primary-key order, so that two movements over the same wallets
-    # queue instead of deadlocking; a repeat that raced us has committed once we hold the lock.
-    ids = sorted({leg.wallet.pk for leg in legs if leg.wallet})
-    locked = {w.pk: w for w in Wallet.objects.select_for_update().filter(pk__in=ids).order_by("pk")}
-    if existing := JournalEntry.objects.filter(key=key).first():
+    entry = JournalEntry(key=key, kind=kind, subject=subject, reason=reason, actor=actor)
+    try:
+        return _write(entry, legs)
+    except IntegrityError:
+        # Two at once under one key that share no wallet, so that no lock made one wait.
+        if (existing := JournalEntry.objects.filter(key=key).first()) is None:
+            raise
         _refuse_other_legs(existing, legs)
         return existing
 
-    postings = []
-    for leg in legs:
-        posting = Posting(
-            entry_id=key, account=leg.account, currency=leg.currency, amount=leg.amount
-        )
-        if leg.wallet:
-            wallet = locked[leg.wallet.pk]
-            if wallet.balance + leg.amount < 0:
-                raise InsufficientFunds(
-                    required=-leg.amount, available=wallet.balance, currency=wallet.currency
-                )
-            wallet.balance += leg.amount
-            posting.wallet, posting.balance_after = wallet, wallet.balance
-        postings.append(posting)
-    Wallet.objects.bulk_update(locked.values(), ["balance"])
-    Posting.objects.bulk_create(postings)
-    entry = JournalEntry.objects.create(
-        key=key, kind=kind, subject=subject, reason=reason, actor=actor
-    )
+
+@transaction.atomic
+def _write(entry: JournalEntry, legs: Sequence[Leg]) -> JournalEntry:
+    # Wallet rows are locked in primary-key order, so that two movements over the same wallets
+    # queue instead of deadlocking; a repeat that raced us has committed once we hold the lock.
+    # NO KEY: orders that merely refer to a wallet need not wait for it.
+    ids = {leg.wallet.pk for leg in legs if leg.wallet}
+    locking = Wallet.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
+    locked = {wallet.pk: wallet for wallet in locking}
+    if existing := JournalEntry.objects.filter(key=entry.key).first():
+        _refuse_other_legs(existing, legs)
+        entry = existing
+    else:
+        postings = [_apply(leg, entry, locked) for leg in legs]
+        Wallet.objects.bulk_update(locked.values(), ["balance"])
+        # The entry last: its insertion seals the postings (triggers.py).
+        Posting.objects.bulk_create(postings)
+        entry.save(force_insert=True)
     for leg in legs:
         if leg.wallet:
             leg.wallet.balance = locked[leg.wallet.pk].balance
     return entry
 
 
+def _apply(leg: Leg, entry: JournalEntry, locked: dict[int, Wallet]) -> Posting:
+    posting = Posting(
+        entry_id=entry.key, account=leg.account, currency=leg.currency, amount=leg.amount
+    )
+    if leg.wallet:
+        wallet = locked[leg.wallet.pk]
+        if wallet.balance + leg.amount < 0:
+            raise InsufficientFunds(
+                required=-leg.amount, available=wallet.balance, currency=wallet.currency
+            )
+        wallet.balance += leg.amount
+        posting.wallet, posting.balance_after = wallet, wallet.balance
+    return posting
+
+
 def charge(wallet: Wallet, amount: Decimal, *, key: str, subject: str) -> JournalEntry:
-    """Take `amount` (wallet's currency) for a sale. Raises InsufficientFunds."""
+    """Take `amount` (more than zero, wallet's currency) for a sale.
+
+    Once per key. Raises InsufficientFunds or UnbalancedEntry, and then nothing has changed.
+    """
+    _refuse_negative(amount)
     return post(
         key=key,
         kind=EntryKind.CHARGE,
@@ -127,7 +149,11 @@ def refund(
     reason: str = "",
     actor: User | None = None,
 ) -> JournalEntry:
-    """Give `amount` (wallet's currency) of a sale back."""
+    """Give `amount` (more than zero, wallet's currency) of a sale back.
+
+    Once per key. Raises UnbalancedEntry, and then nothing has changed.
+    """
+    _refuse_negative(amount)
     return post(
         key=key,
         kind=EntryKind.REFUND,
@@ -144,7 +170,10 @@ def refund(
 def adjust(
     wallet: Wallet, amount: Decimal, *, key: str, reason: str, actor: User | None
 ) -> JournalEntry:
-    """Correct a wallet by hand: positive gives, negative takes. Raises InsufficientFunds."""
+    """Correct a wallet by hand: positive gives, negative takes (wallet's currency).
+
+    Once per key. Raises InsufficientFunds or UnbalancedEntry, and then nothing has changed.
+    """
     return post(
         key=key,
         kind=EntryKind.ADJUSTMENT,
@@ -157,9 +186,16 @@ def adjust(
     )
 
 
+def _refuse_negative(amount: Decimal) -> None:
+    if not (amount.is_finite() and amount > ZERO):
+        raise UnbalancedEntry("A charge or refund of nothing, or backwards.")
+
+
 def _refuse_unbalanced(legs: Sequence[Leg]) -> None:
     totals: dict[str, Decimal] = defaultdict(Decimal)
     for leg in legs:
+        if not leg.amount.is_finite():
+            raise UnbalancedEntry("A leg moves no number.")
         totals[leg.currency] += leg.amount
         if leg.amount == ZERO or (leg.wallet is None) == (leg.account == Account.WALLET):
             raise UnbalancedEntry("A leg moves nothing, or names no account.")

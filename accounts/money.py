@@ -6,16 +6,25 @@ the database: SQLite keeps decimals as floats, which would lose money in sums an
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import (
+    ROUND_CEILING,
+    ROUND_FLOOR,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+)
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldError, ValidationError
 from django.core.validators import BaseValidator
 from django.db import models
+from django.db.models.expressions import Combinable, register_combinable_fields
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    from django.db.models.expressions import Combinable
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
     _DecimalField = models.Field[Decimal | int | str | Combinable, Decimal]
 else:
@@ -45,26 +54,38 @@ AMOUNT_PLACES = 6
 AMOUNT_STEP = Decimal(1).scaleb(-AMOUNT_PLACES)
 
 
+# Wide enough for every product of two stored numbers, and loud where it is not.
+_EXACT = Context(prec=100, traps=[InvalidOperation, Overflow, Inexact])
+
+
 def round_up(value: Decimal, step: Decimal) -> Decimal:
     """The smallest multiple of `step` that is not below `value` (charges and prices)."""
-    return (value / step).to_integral_value(ROUND_CEILING) * step
+    return _to_multiple(value, step, ROUND_CEILING)
 
 
 def round_down(value: Decimal, step: Decimal = AMOUNT_STEP) -> Decimal:
     """The largest multiple of `step` that is not above `value` (refunds)."""
-    return (value / step).to_integral_value(ROUND_FLOOR) * step
+    return _to_multiple(value, step, ROUND_FLOOR)
+
+
+def _to_multiple(value: Decimal, step: Decimal, rounding: str) -> Decimal:
+    """Steps are decimal fractions (0.05, 25), so that dividing by them is exact."""
+    times = _EXACT.divide(value, step).to_integral_value(rounding)
+    return _EXACT.multiply(times, step)
 
 
 class ScaledDecimalField(_DecimalField):
-    _pyi_private_set_type: Decimal | int | str | Combinable
-    _pyi_private_get_type: Decimal
-
     """A `Decimal` with `places` decimals, kept exactly as a whole number in a bigint column.
 
-    Works in filters, `F()` arithmetic, `Sum`, `Min` and `Max` on every database. A value with
-    more decimals than `places`, or one that does not fit, raises ValidationError when validated
-    and ValueError when it is sent to the database: nothing is ever rounded silently.
+    Works in filters, `F()` arithmetic, `Sum`, `Min` and `Max` on every database. Inside an
+    expression a bare number would mean the database's whole number, so it says its field:
+    `F("balance") + Value(amount, AmountField())`; an UPDATE that lacks that is refused.
+    A value with more decimals than `places`, or one that does not fit, raises ValidationError when
+    validated and ValueError when it is sent to the database: nothing is ever rounded silently.
     """
+
+    _pyi_private_set_type: Decimal | int | str | Combinable
+    _pyi_private_get_type: Decimal
 
     empty_strings_allowed = False
     default_error_messages = {
@@ -82,12 +103,16 @@ class ScaledDecimalField(_DecimalField):
         kwargs["places"] = self.places
         return name, path, args, kwargs
 
-    def get_internal_type(self) -> str:
-        return "BigIntegerField"
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return str(connection.data_types["BigIntegerField"])
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Decimal | None:
-        # PostgreSQL returns a numeric for SUM(bigint), SQLite an int.
-        return None if value is None else Decimal(int(value)).scaleb(-self.places)
+        if value is None:
+            return None
+        # PostgreSQL returns a numeric for SUM(bigint), SQLite an int; only averages are neither.
+        if isinstance(value, float) or (whole := int(value)) != value:
+            raise ValueError("Averages of exact amounts are not exact: divide Sum by Count.")
+        return Decimal(whole).scaleb(-self.places, _EXACT)
 
     def to_python(self, value: Any) -> Decimal | None:
         if value is None:
@@ -95,22 +120,21 @@ class ScaledDecimalField(_DecimalField):
         try:
             number = value if isinstance(value, Decimal) else Decimal(str(value).strip())
         except InvalidOperation:
-            raise ValidationError(
-                self.error_messages["invalid"], code="invalid", params={"value": value}
-            ) from None
+            raise self._refusal("invalid", value=value) from None
         if not number.is_finite():
-            raise ValidationError(
-                self.error_messages["invalid"], code="invalid", params={"value": value}
-            )
-        scaled = number.scaleb(self.places)
+            raise self._refusal("invalid", value=value)
+        if number.adjusted() > 18:  # the position of its first digit: cheap for 1e999999 too
+            raise self._refusal("range")
+        try:
+            scaled = number.scaleb(self.places, _EXACT)
+        except Inexact:
+            raise self._refusal("places", places=self.places) from None
         if abs(scaled) > MAX_BIGINT:
-            raise ValidationError(self.error_messages["range"], code="range")
-        if scaled != scaled.to_integral_value(ROUND_HALF_EVEN):
-            raise ValidationError(
-                self.error_messages["places"], code="places", params={"places": self.places}
-            )
+            raise self._refusal("range")
+        if scaled != scaled.to_integral_value():
+            raise self._refusal("places", places=self.places)
         # One scale in memory as in the database: a saved object and a read one print the same.
-        return Decimal(int(scaled)).scaleb(-self.places)
+        return Decimal(int(scaled)).scaleb(-self.places, _EXACT)
 
     def get_prep_value(self, value: Any) -> int | None:
         value = super().get_prep_value(value)
@@ -121,11 +145,18 @@ class ScaledDecimalField(_DecimalField):
         except ValidationError as error:
             raise ValueError(f"{self.name}: {error.messages[0]}") from error
         assert number is not None
-        return int(number.scaleb(self.places))
+        return int(number.scaleb(self.places, _EXACT))
 
-    def value_to_string(self, obj: models.Model) -> str:
-        value = self.value_from_object(obj)
-        return "" if value is None else str(value)
+    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
+        """Refuses an UPDATE to an expression that mixes this field's scale with bare numbers."""
+        if hasattr(value, "as_sql"):
+            field = value.output_field  # raises FieldError where the types are mixed
+            if getattr(field, "places", None) != self.places:
+                raise FieldError(f"{self.name}: the expression is not in this field's scale.")
+        return "%s"
+
+    def _refusal(self, code: str, **params: Any) -> ValidationError:
+        return ValidationError(self.error_messages[code], code=code, params=params)
 
     def formfield(self, **kwargs: Any) -> Any:
         from django import forms
@@ -151,6 +182,10 @@ class AmountField(ScaledDecimalField):
         name, path, args, kwargs = super().deconstruct()
         del kwargs["places"]
         return name, path, args, kwargs
+
+
+for _sign in (Combinable.ADD, Combinable.SUB):
+    register_combinable_fields(AmountField, _sign, AmountField, AmountField)
 
 
 class RateField(ScaledDecimalField):

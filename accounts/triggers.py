@@ -7,12 +7,15 @@ at commit); the entry's own row comes last and seals them:
   when the sealing row is inserted, by PostgreSQL in a deferred trigger at commit;
 - a posting for an entry that is sealed already is refused;
 - a posting in another currency than its wallet's is refused;
-- nothing of either table is ever updated or deleted.
+- nothing of either table is ever updated, deleted or replaced (PostgreSQL: nor truncated).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 POSTGRESQL_INSTALL = """
 CREATE OR REPLACE FUNCTION ledger_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -54,6 +57,10 @@ CREATE TRIGGER ledger_entry_append_only BEFORE UPDATE OR DELETE ON accounts_jour
     FOR EACH ROW EXECUTE FUNCTION ledger_append_only();
 CREATE TRIGGER ledger_posting_append_only BEFORE UPDATE OR DELETE ON accounts_posting
     FOR EACH ROW EXECUTE FUNCTION ledger_append_only();
+CREATE TRIGGER ledger_entry_no_truncate BEFORE TRUNCATE ON accounts_journalentry
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only();
+CREATE TRIGGER ledger_posting_no_truncate BEFORE TRUNCATE ON accounts_posting
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only();
 CREATE TRIGGER ledger_posting_allowed BEFORE INSERT ON accounts_posting
     FOR EACH ROW EXECUTE FUNCTION ledger_posting_allowed();
 CREATE CONSTRAINT TRIGGER ledger_posting_balanced AFTER INSERT ON accounts_posting
@@ -62,16 +69,28 @@ CREATE CONSTRAINT TRIGGER ledger_entry_balanced AFTER INSERT ON accounts_journal
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_entry_balanced();
 """
 
-POSTGRESQL_REMOVE = """
-DROP TRIGGER ledger_entry_append_only ON accounts_journalentry;
-DROP TRIGGER ledger_posting_append_only ON accounts_posting;
-DROP TRIGGER ledger_posting_allowed ON accounts_posting;
-DROP TRIGGER ledger_posting_balanced ON accounts_posting;
-DROP TRIGGER ledger_entry_balanced ON accounts_journalentry;
-DROP FUNCTION ledger_append_only, ledger_posting_allowed, ledger_entry_balanced;
-"""
+POSTGRESQL = {
+    "ledger_entry_append_only": "accounts_journalentry",
+    "ledger_entry_no_truncate": "accounts_journalentry",
+    "ledger_entry_balanced": "accounts_journalentry",
+    "ledger_posting_append_only": "accounts_posting",
+    "ledger_posting_no_truncate": "accounts_posting",
+    "ledger_posting_allowed": "accounts_posting",
+    "ledger_posting_balanced": "accounts_posting",
+}
+POSTGRESQL_REMOVE = (
+    "".join(f"DROP TRIGGER {name} ON {table};" for name, table in POSTGRESQL.items())
+    + "DROP FUNCTION ledger_append_only, ledger_posting_allowed, ledger_entry_balanced;"
+)
 
 SQLITE = {
+    # INSERT OR REPLACE deletes the row in its way without asking the triggers on DELETE.
+    "ledger_entry_no_replace": """BEFORE INSERT ON accounts_journalentry
+        WHEN EXISTS (SELECT 1 FROM accounts_journalentry WHERE key = NEW.key) BEGIN
+        SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    "ledger_posting_no_replace": """BEFORE INSERT ON accounts_posting
+        WHEN EXISTS (SELECT 1 FROM accounts_posting WHERE id = NEW.id) BEGIN
+        SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
     "ledger_entry_no_update": """BEFORE UPDATE ON accounts_journalentry BEGIN
         SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
     "ledger_entry_no_delete": """BEFORE DELETE ON accounts_journalentry BEGIN
@@ -111,3 +130,15 @@ def remove(schema_editor: Any) -> None:
     else:
         for name in SQLITE:
             schema_editor.execute(f"DROP TRIGGER {name}", params=None)
+
+
+def missing(connection: BaseDatabaseWrapper) -> list[str]:
+    """The triggers that this database lacks or that were switched off, by name."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')")
+        else:
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        there = {name for (name,) in cursor.fetchall()}
+    expected = POSTGRESQL if connection.vendor == "postgresql" else SQLITE
+    return sorted(expected.keys() - there)

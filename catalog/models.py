@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
-from django.db import models
-from django.db.models import Q
+from django.db import models, transaction
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.encryption import EncryptedTextField
 from accounts.models import currency_code
@@ -19,6 +23,7 @@ from accounts.money import (
     ScaledDecimalField,
 )
 from catalog.order_types import SOLD_TYPES, ServiceType
+from catalog.search import normalise
 
 
 class MarkupField(ScaledDecimalField):
@@ -65,7 +70,9 @@ class Provider(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(120)],
     )
     enabled = models.BooleanField(
-        _("enabled"), default=True, help_text=_("Off: nothing is synced, sold or sent.")
+        _("enabled"),
+        default=True,
+        help_text=_("Off: nothing is sold or sent, and it is synced only by hand."),
     )
 
     class Meta:
@@ -109,7 +116,7 @@ class Category(models.Model):
     network = models.CharField(
         _("network"), max_length=16, choices=Network.choices, default=Network.OTHER
     )
-    position = models.PositiveIntegerField(_("order"), default=0)
+    position = models.PositiveIntegerField(pgettext_lazy("sorting", "order"), default=0)
     markup_percent = MarkupField(_("markup"))
     enabled = models.BooleanField(_("enabled"), default=True)
 
@@ -121,10 +128,30 @@ class Category(models.Model):
     def __str__(self) -> str:
         return self.shown_name
 
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Also brings the services' search texts up to date."""
+        super().save(*args, **kwargs)
+        stale = []
+        for service in self.services.only("name", "provider_name", "search_text", "category"):
+            if service.search_text != (text := service.searched()):
+                service.search_text = text
+                stale.append(service)
+        Service.objects.bulk_update(stale, ["search_text"])
+
     @property
     def shown_name(self) -> str:
         """The name that customers see."""
         return self.name or self.source_name
+
+    def searched(self) -> str:
+        """What of the category its services are found by."""
+        network = "" if self.network == Network.OTHER else self.network
+        return normalise(f"{self.shown_name} {network}")
+
+
+# By category, as staff ordered both; new services stand in the order in which they were imported.
+SHOP_ORDER = ("category__position", "category__source_name", "position", "pk")
 
 
 class ServiceQuerySet(models.QuerySet["Service"]):
@@ -135,6 +162,7 @@ class ServiceQuerySet(models.QuerySet["Service"]):
             disabled_by_staff=False,
             type__in=SOLD_TYPES,
             provider_rate__gt=0,
+            max_quantity__gte=F("min_quantity"),
             provider__enabled=True,
             category__enabled=True,
         )
@@ -183,14 +211,14 @@ class Service(models.Model):
     category = models.ForeignKey(
         Category, models.PROTECT, related_name="services", verbose_name=_("category")
     )
-    position = models.PositiveIntegerField(_("order"), default=0)
+    position = models.PositiveIntegerField(pgettext_lazy("sorting", "order"), default=0)
     markup_percent = MarkupField(_("markup"))
     allow_below_cost = models.BooleanField(_("may be sold below cost"), default=False)
     disabled_by_staff = models.BooleanField(_("disabled by us"), default=False)
     average_time = models.CharField(
         _("estimated time"), max_length=60, blank=True, help_text=_("e.g. 1-3 hours")
     )
-    # What people search: names, category and network, normalised (catalog/search.py).
+    # What customers search: the shown names and the network, normalised (catalog/search.py).
     search_text = models.TextField(default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -199,7 +227,7 @@ class Service(models.Model):
     class Meta:
         verbose_name = _("service")
         verbose_name_plural = _("services")
-        ordering = ["category__position", "category__source_name", "position", "pk"]
+        ordering = SHOP_ORDER
         constraints = [
             models.UniqueConstraint(fields=["provider", "external_id"], name="service_unique"),
             models.CheckConstraint(
@@ -211,6 +239,17 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk} · {self.shown_name}"
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Also keeps the search text."""
+        self.search_text = self.searched()
+        if update_fields is not None:
+            update_fields = {*update_fields, "search_text"}
+        super().save(*args, update_fields=update_fields, **kwargs)
+
+    def searched(self) -> str:
+        """The search text that goes with the names; `search_text` is where it is kept."""
+        return f"{normalise(self.shown_name)} {self.category.searched()}"
 
     @property
     def shown_name(self) -> str:
@@ -230,6 +269,7 @@ class Service(models.Model):
             and not self.disabled_by_staff
             and self.type in SOLD_TYPES
             and self.provider_rate
+            and self.max_quantity >= self.min_quantity
             and self.provider.enabled
             and self.category.enabled
         )

@@ -1,29 +1,33 @@
 """From a provider's rate to what a customer pays.
 
 price = rate × exchange rate × (1 + markup), rounded up to the currency's step; a manual price
-wins; nothing is sold below cost unless staff allow it for that service. `quote` is the only
-place that turns a service and a quantity into a charge.
+wins; nothing is sold below cost unless staff allow it for that service. `quote` and `quote_at` are
+the only place that turns a service and a quantity into a charge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 from django.conf import settings
 
 from accounts.exchange import RateBook, RateMissing
-from accounts.money import AMOUNT_STEP, PRICE_STEP, round_up
+from accounts.money import PRICE_STEP, round_up
 from catalog.models import ManualPrice, Service
 from catalog.order_types import ORDER_TYPES, ChargedOn
 
+# Products of stored rates have up to 40 digits, more than Python's 28 keep exactly.
+_EXACT = Context(prec=60)
+_HUNDRED = Decimal(100)
 
-class PricingError(Exception):
-    """Base of what pricing refuses."""
+
+class CatalogError(Exception):
+    """Base of what the catalogue refuses. Nothing has changed."""
 
 
-class NotPriced(PricingError):
+class NotPriced(CatalogError):
     """The service has no price in this currency: no readable rate, or no exchange rate."""
 
 
@@ -56,13 +60,20 @@ class Quote:
 class PriceBook:
     """Prices in one currency from one reading of the exchange rates and manual prices.
 
-    Reads two queries when made; pass `services` to read only their manual prices. Services need
-    their provider and category loaded (`select_related`) or cost a query each.
+    Two queries when made: none for the rates where `exchange` is given; only the manual prices of
+    `services` where those are. The priced services need their provider and category loaded, or
+    cost a query each.
     """
 
-    def __init__(self, currency: str, services: Iterable[Service] | None = None) -> None:
+    def __init__(
+        self,
+        currency: str,
+        services: Iterable[Service] | None = None,
+        *,
+        exchange: RateBook | None = None,
+    ) -> None:
         self.currency = currency
-        self._exchange = RateBook()
+        self._exchange = exchange or RateBook()
         manual = ManualPrice.objects.filter(currency=currency)
         if services is not None:
             manual = manual.filter(service__in=[service.pk for service in services])
@@ -76,15 +87,17 @@ class PriceBook:
             exchange = self._exchange.rate(service.provider.currency, self.currency)
         except RateMissing as error:
             raise NotPriced(f"service {service.pk}: {error}") from error
-        step = PRICE_STEP[self.currency]
-        cost = service.provider_rate * exchange
-        rate = self._manual.get(service.pk)
-        if rate is None:
-            rate = cost * (1 + markup_percent(service) / 100)
-        if not service.allow_below_cost:
-            rate = max(rate, cost)
+        with localcontext(_EXACT):
+            cost = service.provider_rate * exchange
+            rate = self._manual.get(service.pk)
+            if rate is None:
+                rate = cost * (1 + markup_percent(service) / _HUNDRED)
+            if not service.allow_below_cost:
+                rate = max(rate, cost)
+            # Nothing is sold for 0, whatever discount staff have set.
+            rate = max(round_up(rate, PRICE_STEP[self.currency]), PRICE_STEP[self.currency])
         return Price(
-            rate=max(round_up(rate, step), step),
+            rate=rate,
             cost=cost,
             currency=self.currency,
             provider_rate=service.provider_rate,
@@ -123,6 +136,10 @@ def quote(service: Service, quantity: int, *, currency: str) -> Quote:
 
 
 def quote_at(price: Price, quantity: int) -> Quote:
-    """A known price applied to a quantity; the charge is rounded up to a millionth."""
-    charge = price.rate if price.per_package else price.rate * quantity / 1000
-    return Quote(price=price, quantity=quantity, charge=round_up(charge, AMOUNT_STEP))
+    """A known price applied to a quantity (ignored for packages).
+
+    Exact without rounding: a price's step is a thousand times an amount's.
+    """
+    with localcontext(_EXACT):
+        charge = price.rate if price.per_package else price.rate * quantity / 1000
+    return Quote(price=price, quantity=quantity, charge=charge)

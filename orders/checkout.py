@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from catalog.listing import CatalogError, Listed
 from django.db import IntegrityError, transaction
 from django_q.tasks import async_task
 
 from accounts import ledger
+from accounts.ledger import InsufficientFunds
 from accounts.models import ApiKey, Posting, User, Wallet
-from accounts.money import ZERO
+from accounts.money import AMOUNT_PLACES, MAX_BIGINT, ZERO
 from catalog import listing, pricing
+from catalog.listing import CatalogError, Listed
 from catalog.pricing import Quote
 from orders.models import Order, Source
 from orders.requests import (
@@ -25,6 +26,8 @@ from orders.requests import (
 )
 
 IDEMPOTENCY_KEY_LIMIT = 255
+# More than any wallet can hold, and the column could not store it.
+LARGEST_CHARGE = Decimal(MAX_BIGINT).scaleb(-AMOUNT_PLACES)
 
 
 class OrderError(Exception):
@@ -68,7 +71,8 @@ class Placed:
 class Preview:
     """What an order would cost, for a form that is being filled in; nothing is reserved.
 
-    `listed` and `quote` are None while they cannot be told. `missing` is what the wallet lacks.
+    `listed` and `quote` are None while they cannot be told; a quote may stand beside problems of
+    fields that it does not depend on. `missing` is what the wallet lacks.
     """
 
     listed: Listed | None
@@ -108,6 +112,10 @@ def place_order(
     try:
         with transaction.atomic():
             wallet = ledger.wallet_of(customer, currency)
+            if quote.charge > LARGEST_CHARGE:
+                raise InsufficientFunds(
+                    required=quote.charge, available=wallet.balance, currency=currency
+                )
             order = Order.objects.create(
                 customer=customer,
                 wallet=wallet,
@@ -134,6 +142,7 @@ def place_order(
             async_task(
                 "orders.tasks.dispatch_provider", order.provider_id, q_options={"save": False}
             )
+            order.refresh_from_db(fields=["created_at", "status_changed_at"])
     except IntegrityError:
         # Two requests with one key at once: the unique constraint let the other one in first.
         if idempotency_key is not None and (
@@ -141,7 +150,6 @@ def place_order(
         ):
             return replay
         raise
-    order.refresh_from_db(fields=["created_at", "status_changed_at"])
     return Placed(order=order, balance_after=wallet.balance, replayed=False)
 
 
@@ -160,6 +168,9 @@ def preview(*, customer: User, currency: str, draft: OrderDraft) -> Preview:
         quote = pricing.quote_at(listed.price, request.quantity)
     except InvalidRequest as error:
         problems = error.problems
+        if listed and error.quantity is not None:
+            # The price does not depend on what is wrong: it can be told already.
+            quote = pricing.quote_at(listed.price, error.quantity)
     except CatalogError:
         listed = None
     missing = max(quote.charge - balance, ZERO) if quote else ZERO

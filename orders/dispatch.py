@@ -14,7 +14,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 import structlog
-from catalog.providers.registry import client_for
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
@@ -31,6 +30,7 @@ from catalog.providers import (
     ProviderUnreachable,
     UpstreamOrder,
 )
+from catalog.providers.registry import client_for
 from orders.clock import from_now
 from orders.models import Order
 from orders.refunds import move_and_refund
@@ -46,6 +46,7 @@ FUNDS_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 ATTEMPTS_BEFORE_ALERT = 5
 FIRST_CHECK = timedelta(seconds=5)
+PROVIDER_ID_LIMIT = 64
 
 
 def dispatch(provider: Provider) -> int:
@@ -54,21 +55,19 @@ def dispatch(provider: Provider) -> int:
     Safe to run twice and at the same time as itself. Makes its calls outside any transaction.
     """
     client = client_for(provider)
-    accepted = 0
+    accepted, stopped = 0, False
     started = time.monotonic()
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="dispatch") as pool:
-        while time.monotonic() - started < BUDGET_SECONDS:
+        while not stopped and time.monotonic() - started < BUDGET_SECONDS:
             orders = claim(provider, limit=SIDE_BY_SIDE)
             if not orders:
                 break
-            results = [_record(order, future) for order, future in _send(pool, client, orders)]
-            accepted += sum(status is Status.PROCESSING for status in results)
-            if Status.PENDING in results:
-                # Out of funds, busy or out of reach: the rest would only hear the same.
-                break
-    if accepted:
-        resolve("provider_out_of_funds", subject=f"provider:{provider.pk}")
-        resolve("provider_unreachable", subject=f"provider:{provider.pk}")
+            results = [_recorded(order, future) for order, future in _send(pool, client, orders)]
+            accepted += results.count(Status.PROCESSING)
+            # Out of funds, busy or out of reach: the rest would only hear the same.
+            stopped = Status.PENDING in results or None in results
+    if accepted and not stopped:
+        _sells_again(provider)
     return accepted
 
 
@@ -80,14 +79,14 @@ def due() -> QuerySet[Order]:
 
 
 def lease(provider: Provider) -> timedelta:
-    """How long one call may take at most, and a little more."""
-    return timedelta(seconds=provider.connect_timeout + provider.read_timeout + 30)
+    """How long one call may take at most (see ProviderClient), and a little more."""
+    return timedelta(seconds=provider.connect_timeout + 2 * provider.read_timeout + 30)
 
 
 @transaction.atomic
 def claim(provider: Provider, *, limit: int) -> list[Order]:
     """Take up to `limit` waiting orders for sending; nobody else gets them."""
-    waiting = (
+    waiting = list(
         due()
         .filter(provider=provider)
         .order_by("pk")
@@ -96,7 +95,7 @@ def claim(provider: Provider, *, limit: int) -> list[Order]:
     )
     mark = uuid4()
     move_all(
-        Order.objects.filter(pk__in=list(waiting)),
+        Order.objects.filter(pk__in=waiting),
         Status.PENDING,
         Status.SENDING,
         claim=mark,
@@ -104,7 +103,7 @@ def claim(provider: Provider, *, limit: int) -> list[Order]:
         send_attempts=F("send_attempts") + 1,
     )
     return list(
-        Order.objects.filter(claim=mark)
+        Order.objects.filter(pk__in=waiting, claim=mark)
         .select_related("service", "wallet", "provider")
         .order_by("pk")
     )
@@ -123,9 +122,13 @@ def _send(
     pool: ThreadPoolExecutor, client: ProviderClient, orders: list[Order]
 ) -> Iterator[tuple[Order, Future[str]]]:
     """Only the calls run in threads; the database is left to the caller's."""
-    futures = {pool.submit(client.add, _upstream_order(order)): order for order in orders}
+    futures = {pool.submit(_buy, client, order): order for order in orders}
     for future in as_completed(futures):
         yield futures[future], future
+
+
+def _buy(client: ProviderClient, order: Order) -> str:
+    return client.add(_upstream_order(order))
 
 
 def _upstream_order(order: Order) -> UpstreamOrder:
@@ -135,8 +138,19 @@ def _upstream_order(order: Order) -> UpstreamOrder:
     return UpstreamOrder(service=order.service.external_id, fields=fields)
 
 
-def _record(order: Order, answer: Future[str]) -> Status:
-    """Write down what became of one call; returns where the order stands now."""
+def _recorded(order: Order, answer: Future[str]) -> Status | None:
+    """Where the order stands after its answer; None where that could not be written down: its
+    claim stays for the sweep, and the other answers of the batch are still recorded."""
+    try:
+        _record(order, answer)
+    except Exception:
+        log.exception("dispatch.not_recorded", order=order.pk)
+        return None
+    return Status(order.status)
+
+
+def _record(order: Order, answer: Future[str]) -> None:
+    """Write down what became of one call."""
     try:
         external_id = answer.result()
     except ProviderOutOfFunds:
@@ -147,18 +161,24 @@ def _record(order: Order, answer: Future[str]) -> Status:
         ):
             _late(order, f"The provider refused it late: {refusal}")
     except ProviderBusy as busy:
-        _wait(order, timedelta(seconds=busy.retry_after), str(busy))
+        _hold(order, _pause(order, asked=busy.retry_after), str(busy))
+        _tell_if_lasting(order, str(busy))
     except ProviderUnreachable as unreachable:
-        _wait(order, timedelta(seconds=5 * 2 ** min(order.send_attempts, 6)), str(unreachable))
+        _wait(order, _pause(order), str(unreachable))
+        _tell_if_lasting(order, str(unreachable))
     except OutcomeUnknown as unknown:
-        _unconfirmed(order, str(unknown))
+        _unknown(order, str(unknown))
     except Exception as error:
         # A fault of our own after the call began: the order may have been bought.
         log.exception("dispatch.fault", order=order.pk)
-        _unconfirmed(order, f"{type(error).__name__} while sending")
+        _unknown(order, f"{type(error).__name__} while sending.")
     else:
         _accepted(order, external_id)
-    return Status(order.status)
+
+
+def is_provider_id(text: str) -> bool:
+    """Whether a provider's order could have this id."""
+    return 0 < len(text) <= PROVIDER_ID_LIMIT and text.isprintable() and text == text.strip()
 
 
 def _accepted(order: Order, external_id: str) -> None:
@@ -169,6 +189,9 @@ def _accepted(order: Order, external_id: str) -> None:
         "failure": "",
         "next_check_at": from_now(FIRST_CHECK),
     }
+    if not is_provider_id(external_id):
+        _unknown(order, f"The provider answered with no id that we could use: {external_id!r}.")
+        return
     try:
         with transaction.atomic():
             if move(order, Status.PROCESSING, **bought):
@@ -180,9 +203,20 @@ def _accepted(order: Order, external_id: str) -> None:
                 return
     except IntegrityError:
         order.status = Status.SENDING
-        _unconfirmed(order, f"The provider answered with id {external_id}, another order's.")
+        _unknown(order, f"The provider answered with id {external_id}, another order's.")
         return
-    _late(order, f"The provider accepted it late, as {external_id}.")
+    order.refresh_from_db(fields=["status", "external_id"])
+    if order.external_id != external_id:
+        _late(order, f"The provider accepted it late, as {external_id}.")
+
+
+def _unknown(order: Order, why: str) -> None:
+    if _unconfirmed(order, why):
+        return
+    order.refresh_from_db(fields=["status"])
+    # Where the sweep was faster, it has told as much already.
+    if order.status != Status.UNCONFIRMED:
+        _late(order, f"An earlier call came back late: {why} It may have been bought.")
 
 
 def _late(order: Order, what: str) -> None:
@@ -191,7 +225,9 @@ def _late(order: Order, what: str) -> None:
     alert("order_answered_late", subject=order.subject, message=f"{what} It is {order.status}.")
 
 
+@transaction.atomic
 def _unconfirmed(order: Order, why: str) -> bool:
+    """The state and the alert are one: nobody else would ever look at the order."""
     moved = move(order, Status.UNCONFIRMED, lease_until=None, failure=why[:500])
     if moved:
         alert(
@@ -203,27 +239,50 @@ def _unconfirmed(order: Order, why: str) -> bool:
 
 
 def _wait(order: Order, pause: timedelta, why: str) -> None:
-    """Nothing was sent: back into the queue for a while."""
+    """Nothing was bought: back into the queue for a while."""
     move(
         order,
         Status.PENDING,
-        send_after=from_now(min(pause, LONGEST_PAUSE)),
+        send_after=from_now(pause),
         claim=None,
         lease_until=None,
         failure=why[:500],
     )
-    if order.send_attempts >= ATTEMPTS_BEFORE_ALERT:
-        alert("provider_unreachable", subject=f"provider:{order.provider_id}", message=why)
+
+
+def _hold(order: Order, pause: timedelta, why: str) -> None:
+    """Nothing was bought, and those behind this order would fare the same: all wait."""
+    _wait(order, pause, why)
+    Order.objects.filter(
+        provider=order.provider_id, status=Status.PENDING, send_after__lt=from_now(pause)
+    ).update(send_after=from_now(pause))
 
 
 def _hold_for_funds(order: Order) -> None:
-    """Our money upstream is used up: the buyer's order waits, and those behind it."""
-    _wait(order, FUNDS_PAUSE, "The provider says that our funds there are used up.")
-    Order.objects.filter(provider=order.provider_id, status=Status.PENDING).update(
-        send_after=from_now(FUNDS_PAUSE)
-    )
+    """Our money upstream is used up, which is no affair of the buyers."""
+    _hold(order, FUNDS_PAUSE, "The provider says that our funds there are used up.")
     alert(
         "provider_out_of_funds",
         subject=f"provider:{order.provider_id}",
         message=f"Top up our account at {order.provider}: orders are waiting.",
     )
+
+
+def _pause(order: Order, *, asked: float | None = None) -> timedelta:
+    """Twice as long at each attempt, and at least as long as the provider asks (seconds)."""
+    seconds = max(5.0 * 2 ** min(order.send_attempts, 6), asked or 0.0)
+    return timedelta(seconds=min(LONGEST_PAUSE.total_seconds(), seconds))
+
+
+def _tell_if_lasting(order: Order, why: str) -> None:
+    if order.send_attempts >= ATTEMPTS_BEFORE_ALERT:
+        alert("provider_unreachable", subject=f"provider:{order.provider_id}", message=why)
+
+
+def _sells_again(provider: Provider) -> None:
+    """Whatever kept the provider from selling is over: nobody waits for it any longer."""
+    Order.objects.filter(provider=provider, status=Status.PENDING, send_after__gt=Now()).update(
+        send_after=Now()
+    )
+    resolve("provider_out_of_funds", subject=f"provider:{provider.pk}")
+    resolve("provider_unreachable", subject=f"provider:{provider.pk}")

@@ -95,7 +95,8 @@ class Order(models.Model):
         verbose_name_plural = _("orders")
         ordering = ["-pk"]
         constraints = [
-            models.UniqueConstraint(fields=["provider", "external_id"], name="order_bought_once"),
+            # In this order staff's search by the provider's id alone uses the index too.
+            models.UniqueConstraint(fields=["external_id", "provider"], name="order_bought_once"),
             models.UniqueConstraint(
                 fields=["customer", "idempotency_key"], name="order_idempotency_key"
             ),
@@ -112,7 +113,9 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(F("customer"), F("id").desc(), name="order_customer_newest"),
-            models.Index(fields=["customer", "client_ref"], name="order_client_ref"),
+            models.Index(fields=["client_ref", "customer"], name="order_client_ref"),
+            # Staff's day at a glance, and their lists between two dates.
+            models.Index(fields=["created_at"], name="order_created"),
             # The dispatcher's and the tracker's queues stay small while the table grows.
             models.Index(
                 fields=["provider", "send_after"],
@@ -126,6 +129,12 @@ class Order(models.Model):
                 fields=["provider", "next_check_at"],
                 condition=Q(status__in=sorted(TRACKED)),
                 name="order_to_check",
+            ),
+            # Staff's queue, counted on every page of theirs.
+            models.Index(
+                fields=["status_changed_at"],
+                condition=Q(status=Status.UNCONFIRMED),
+                name="order_unconfirmed",
             ),
         ]
 

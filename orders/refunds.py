@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 from django.db import transaction
@@ -16,7 +16,9 @@ from orders.statuses import Status, move
 
 def share_not_delivered(order: Order, remains: int) -> Decimal:
     """charge × remains / quantity, rounded down to a millionth (the order's currency)."""
-    return round_down(order.charge * remains / order.quantity)
+    # Python's 28 digits would round the product of a large charge and a large quantity, up too.
+    with localcontext(prec=60):
+        return round_down(order.charge * remains / order.quantity)
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from catalog.models import Service
@@ -50,11 +50,15 @@ class Problem:
 
 
 class InvalidRequest(Exception):
-    """The order cannot be read; `problems` says why, in the order of the type's fields."""
+    """The order cannot be read; `problems` says why, in the order of the type's fields.
 
-    def __init__(self, *problems: Problem) -> None:
+    `quantity` is what would be charged, where that much could be read.
+    """
+
+    def __init__(self, *problems: Problem, quantity: int | None = None) -> None:
         super().__init__(", ".join(f"{p.field}: {p.code}" for p in problems))
         self.problems = problems
+        self.quantity = quantity
 
 
 @dataclass(frozen=True)
@@ -133,16 +137,18 @@ def read_request(draft: OrderDraft, service: Service) -> OrderRequest:
     client_ref, found = _read_client_ref(draft.client_ref)
     problems += found
     if problems:
-        raise InvalidRequest(*problems)
+        charged_on_wrong = any(p.field == row.charged_on for p in problems)
+        raise InvalidRequest(*problems, quantity=None if charged_on_wrong else quantity)
     return OrderRequest(link=link, quantity=quantity, fields=fields, client_ref=client_ref)
 
 
 def read_integer(value: object) -> int | None:
-    """A whole number as programs send it: 5, "5", " 5 ", 5.0; None for anything else."""
+    """A whole number as programs send it: 5, "5", " 5 ", 5.0; None for anything else, numbers
+    of hundreds of digits among it."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if value.bit_length() <= 400 else None
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     if isinstance(value, Decimal):
@@ -161,7 +167,7 @@ def _read_link(value: object) -> tuple[str, list[Problem]]:
     link = value.strip() if isinstance(value, str) else ""
     if len(link) > LINK_LIMIT:
         return "", [Problem("link", ProblemCode.TOO_LONG, {"limit": LINK_LIMIT})]
-    if not link or not _is_printable(link) or " " in link or not _is_web_address_or_name(link):
+    if link.split() != [link] or not _is_printable(link) or not _is_web_address_or_name(link):
         return "", [Problem("link", ProblemCode.INVALID)]
     return link, []
 
@@ -197,8 +203,8 @@ def _within_limits(name: str, quantity: int, service: Service) -> list[Problem]:
 
 
 def _read_text(name: str, value: object) -> tuple[str, list[Problem]]:
-    if isinstance(value, list) and name in LIST_FIELDS:
-        value = "\n".join(item for item in value if isinstance(item, str))
+    if name in LIST_FIELDS and _is_list_of_text(value):
+        value = "\n".join(value)
     if _is_blank(value):
         return "", [Problem(name, ProblemCode.REQUIRED)]
     if not isinstance(value, str):
@@ -218,13 +224,17 @@ def _read_text(name: str, value: object) -> tuple[str, list[Problem]]:
 def _read_client_ref(value: object) -> tuple[str, list[Problem]]:
     if _is_blank(value):
         return "", []
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and read_integer(value) is not None:
         value = str(value)
     if not isinstance(value, str) or not _is_printable(value):
         return "", [Problem("client_ref", ProblemCode.INVALID)]
     if len(value) > CLIENT_REF_LIMIT:
         return "", [Problem("client_ref", ProblemCode.TOO_LONG, {"limit": CLIENT_REF_LIMIT})]
     return value.strip(), []
+
+
+def _is_list_of_text(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _is_blank(value: object) -> bool:
@@ -245,6 +255,9 @@ def _is_printable(text: str) -> bool:
 def _text(value: object) -> str:
     if (number := read_integer(value)) is not None:
         return str(number)
+    if _is_list_of_text(value):
+        value = "\n".join(value)
     if isinstance(value, str):
         return "\n".join(lines_of(value))
-    return json.dumps(value, sort_keys=True, default=str)
+    # No field takes anything else, so that no order is ever made of it.
+    return type(value).__name__

@@ -7,9 +7,10 @@ slow provider could occupy every worker.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.core.cache import cache
-from django.db.models.functions import Now
 from django_q.tasks import async_task
 
 from catalog.models import Provider
@@ -17,11 +18,10 @@ from orders import dispatch, tracking
 from orders.models import Order
 from orders.statuses import TRACKED, Status
 
-# The queue's schedules come once a minute and up to 30 s late: within its minute a tick looks
-# again every few seconds.
+# The queue's schedules come once a minute and up to 30 s late: a tick looks again every few
+# seconds and, while there is anything under way, is followed by the next.
 TICK_SECONDS = 50
 PAUSE_SECONDS = 3
-_TICKING = "orders.tick"
 
 
 def dispatch_provider(provider_id: int) -> None:
@@ -29,40 +29,67 @@ def dispatch_provider(provider_id: int) -> None:
     provider = Provider.objects.filter(pk=provider_id).first()
     if provider is None:
         return
-    mark = f"orders.dispatch.{provider_id}"
-    if not cache.add(mark, 1, timeout=dispatch.lease(provider).seconds + dispatch.BUDGET_SECONDS):
-        return
-    try:
+    longest = dispatch.BUDGET_SECONDS + dispatch.lease(provider).total_seconds()
+    with _alone(f"orders.dispatch.{provider_id}", seconds=longest) as alone:
+        if not alone:
+            return
         accepted = dispatch.dispatch(provider)
-    finally:
-        cache.delete(mark)
     if accepted:
-        async_task("orders.tasks.tick", q_options={"save": False})
+        _queue("tick")
     # An order whose own wake-up met our mark was committed before: it is seen here.
     if dispatch.due().filter(provider=provider).exists():
-        async_task("orders.tasks.dispatch_provider", provider_id, q_options={"save": False})
+        _queue("dispatch_provider", provider_id)
+
+
+def track_provider(provider_id: int) -> None:
+    """Ask one provider how its orders are doing; woken by the tick."""
+    provider = Provider.objects.filter(pk=provider_id).first()
+    if provider is None:
+        return
+    longest = tracking.BUDGET_SECONDS + dispatch.lease(provider).total_seconds()
+    with _alone(f"orders.track.{provider_id}", seconds=longest) as alone:
+        if alone:
+            tracking.poll(provider)
 
 
 def tick() -> None:
     """For most of a minute, and while there is anything under way: sweep, send, follow."""
-    if not cache.add(_TICKING, 1, timeout=TICK_SECONDS + 10):
-        return
-    try:
+    with _alone("orders.tick", seconds=TICK_SECONDS + 10) as alone:
+        if not alone:
+            return
         until = time.monotonic() + TICK_SECONDS
         while beat() and time.monotonic() < until:
             time.sleep(PAUSE_SECONDS)
-    finally:
-        cache.delete(_TICKING)
+    # As above: what met our mark was committed before.
+    if _is_anything_under_way():
+        _queue("tick")
 
 
 def beat() -> bool:
-    """Do once what is due now; returns whether any order is still under way."""
+    """Begin once what is due now; returns whether any order is still under way."""
     dispatch.sweep()
-    for provider_id in dispatch.due().values_list("provider", flat=True).distinct():
-        async_task("orders.tasks.dispatch_provider", provider_id, q_options={"save": False})
-    tracking.poll_all(
-        Provider.objects.filter(
-            orders__status__in=TRACKED, orders__next_check_at__lte=Now()
-        ).distinct()
-    )
+    # order_by(): the model's own order would make every row of the DISTINCT differ.
+    for provider_id in dispatch.due().order_by().values_list("provider", flat=True).distinct():
+        _queue("dispatch_provider", provider_id)
+    for provider_id in tracking.due().order_by().values_list("provider", flat=True).distinct():
+        _queue("track_provider", provider_id)
+    return _is_anything_under_way()
+
+
+def _is_anything_under_way() -> bool:
     return Order.objects.filter(status__in=[Status.PENDING, Status.SENDING, *TRACKED]).exists()
+
+
+def _queue(job: str, *ids: int) -> None:
+    async_task(f"orders.tasks.{job}", *ids, q_options={"save": False})
+
+
+@contextmanager
+def _alone(mark: str, *, seconds: float) -> Iterator[bool]:
+    """Whether nobody else holds this mark; it is ours until the end, or for so long if we die."""
+    ours = cache.add(mark, 1, timeout=seconds)
+    try:
+        yield ours
+    finally:
+        if ours:
+            cache.delete(mark)

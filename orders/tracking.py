@@ -7,20 +7,20 @@ nothing; final states are never left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from catalog.providers.registry import client_for
 from django.db import transaction
-from django.db.models import Case, When
+from django.db.models import Case, QuerySet, When
 from django.db.models.functions import Now
 
 from accounts.alerts import alert, resolve
 from catalog.models import Provider
 from catalog.providers import ProviderError, UpstreamState, UpstreamStatus
+from catalog.providers.registry import client_for
 from orders.clock import from_now
 from orders.models import Order
 from orders.refunds import move_and_refund, share_not_delivered
@@ -29,6 +29,8 @@ from orders.statuses import TRACKED, Status, move
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+# No new call is begun after this: the job must end before the queue's time-out takes it.
+BUDGET_SECONDS = 60
 # Young orders change often and their buyers are watching; old ones rarely do either.
 INTERVALS = (
     (timedelta(minutes=10), timedelta(seconds=10)),
@@ -51,44 +53,46 @@ _ENDED = {
 }
 
 
-def poll_all(providers: Iterable[Provider]) -> int:
-    """Ask all these providers about their due orders, side by side; returns the reports applied.
+def poll(provider: Provider) -> int:
+    """Ask the provider about its due orders, at most 100 a call; returns the reports applied.
 
-    One provider's failure is an alert and never stops another.
+    Safe to run twice and at the same time as itself. Makes its calls outside any transaction.
     """
-    batches = {provider: orders for provider in providers if (orders := claim_due(provider))}
-    if not batches:
-        return 0
+    client = client_for(provider)
     applied = 0
-    with ThreadPoolExecutor(min(len(batches), 8), thread_name_prefix="tracking") as pool:
-        # Only the calls run in threads; the database is left to this one.
-        calls = {
-            pool.submit(client_for(provider).statuses, [str(o.external_id) for o in orders]): (
-                provider,
-                orders,
-            )
-            for provider, orders in batches.items()
-        }
-        for call in as_completed(calls):
-            applied += _apply_answer(*calls[call], call)
+    started = time.monotonic()
+    more = True
+    while more and time.monotonic() - started < BUDGET_SECONDS:
+        orders = claim_due(provider)
+        if not orders:
+            break
+        more = len(orders) == BATCH
+        subject = f"provider:{provider.pk}"
+        try:
+            reports = client.statuses([str(order.external_id) for order in orders])
+        except ProviderError as error:
+            alert("provider_status_failed", subject=subject, message=f"{provider}: {error}")
+            break
+        resolve("provider_status_failed", subject=subject)
+        applied += _apply_all(orders, reports)
     return applied
 
 
-def poll(provider: Provider) -> int:
-    """Ask one provider about at most 100 due orders; returns the reports applied."""
-    return poll_all([provider])
+def due() -> QuerySet[Order]:
+    """Orders whose next check has come."""
+    return Order.objects.filter(status__in=TRACKED, next_check_at__lte=Now())
 
 
 @transaction.atomic
 def claim_due(provider: Provider) -> list[Order]:
     """The provider's longest-waiting due orders, their next check already set."""
-    due = (
-        Order.objects.filter(provider=provider, status__in=TRACKED, next_check_at__lte=Now())
+    claimed = list(
+        due()
+        .filter(provider=provider)
         .order_by("next_check_at")
         .select_for_update(skip_locked=True)
         .values_list("pk", flat=True)[:BATCH]
     )
-    claimed = list(due)
     if not claimed:
         return []
     Order.objects.filter(pk__in=claimed).update(
@@ -124,16 +128,16 @@ def apply(order: Order, report: UpstreamStatus) -> bool:
         return move(order, to, completed_at=Now(), **{**progress, "remains": 0})
     if to is not Status.PARTIAL:
         return move_and_refund(order, to, order.charge, completed_at=Now(), **progress)
-    remains = progress.get("remains", order.remains)
-    if remains is None:
-        # How much to pay back is not known, and guessing costs somebody money.
+    if "remains" not in progress:
+        # How much to pay back is not known, and guessing costs somebody money: what an earlier
+        # report said remained may have been delivered since.
         alert(
             "partial_without_remains",
             subject=order.subject,
             message="The provider says Partial and does not tell how much remains.",
         )
         return False
-    amount = share_not_delivered(order, remains)
+    amount = share_not_delivered(order, progress["remains"])
     return move_and_refund(order, to, amount, completed_at=Now(), **progress)
 
 
@@ -157,18 +161,17 @@ def _progress(order: Order, report: UpstreamStatus) -> dict[str, Any]:
     return progress
 
 
-def _apply_answer(
-    provider: Provider, orders: list[Order], call: Future[dict[str, UpstreamStatus]]
-) -> int:
-    subject = f"provider:{provider.pk}"
-    try:
-        reports = call.result()
-    except ProviderError as error:
-        alert("provider_status_failed", subject=subject, message=f"{provider}: {error}")
-        return 0
-    resolve("provider_status_failed", subject=subject)
+def _apply_all(orders: list[Order], reports: Mapping[str, UpstreamStatus]) -> int:
     reported = [order for order in orders if order.external_id in reports]
     Order.objects.filter(pk__in=[order.pk for order in reported]).update(last_checked_at=Now())
-    for order in reported:
-        apply(order, reports[str(order.external_id)])
-    return len(reported)
+    return sum(_applied(order, reports[str(order.external_id)]) for order in reported)
+
+
+def _applied(order: Order, report: UpstreamStatus) -> bool:
+    """Apply one report; a fault in it costs this order its turn, and the others nothing."""
+    try:
+        apply(order, report)
+    except Exception:
+        log.exception("tracking.not_applied", order=order.pk)
+        return False
+    return True

@@ -11,7 +11,7 @@ from accounts.alerts import resolve
 from accounts.models import User
 from orders.cancellations import ActionRefused
 from orders.clock import from_now
-from orders.dispatch import FIRST_CHECK
+from orders.dispatch import FIRST_CHECK, is_provider_id
 from orders.models import Order
 from orders.statuses import Status, move
 
@@ -22,7 +22,7 @@ def mark_sent_as(order: Order, external_id: str, *, actor: User, reason: str) ->
     Raises ActionRefused, also when another order has this id.
     """
     external_id = external_id.strip()
-    if not external_id or len(external_id) > 64 or not external_id.isprintable():
+    if not is_provider_id(external_id):
         raise ActionRefused(_("Enter the provider's order id."))
     try:
         with transaction.atomic():

@@ -1,8 +1,12 @@
-"""How sign-up and sign-in fit this shop."""
+"""How sign-up, sign-in and the second factor fit this shop."""
 
 from __future__ import annotations
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from cryptography.fernet import InvalidToken
+
+from accounts.encryption import SecretUnreadable, cipher
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -10,3 +14,23 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def populate_username(self, request: object, user: object) -> None:
         return None
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """Whether a form may lead there; what cannot be read as an address may not."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
+
+class MfaAdapter(DefaultMFAAdapter):
+    """Secrets of authenticator apps and recovery codes are stored encrypted."""
+
+    def encrypt(self, text: str) -> str:
+        return cipher().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        try:
+            return cipher().decrypt(encrypted_text.encode()).decode()
+        except InvalidToken:
+            raise SecretUnreadable("second factor") from None

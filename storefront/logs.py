@@ -1,29 +1,63 @@
-"""Logs: readable lines in development, JSON in production, secrets masked in one place."""
+"""Logs: readable lines in development, JSON in production, secrets masked in one place.
+
+Every line of every process goes through `mask`: the website's, the worker's, gunicorn's own (see
+serving.py) and those of libraries. A secret is known by its shape (our API keys, passwords in
+addresses) or by the name that it stands behind.
+"""
 
 from __future__ import annotations
 
 import logging.config
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
+_NAMES = r"[\w-]*(?:key|token|secret|password|passwd|pepper|authorization|cookie)"
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 _SECRETS = re.compile(
-    r"(sk_(?:test_)?[A-Za-z0-9]{4})[A-Za-z0-9]{8,}"
-    r"|((?:[?&\s\"'{]|^)(?:key|api_key|token|secret|password)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',}]+",
+    r"(?P<ours>sk_(?:test_)?[A-Za-z0-9]{4})[A-Za-z0-9]{8,}"
+    # key=…, "api_key": "…", Authorization: Bearer …
+    rf"|(?P<name>(?<![\w-]){_NAMES}[\"']?\s*[=:]\s*[\"']?)"
+    r"(?:(?<=\")[^\"]+|(?<=')[^']+|(?:bearer\s+)?[^&\s\"',}]+)"
+    r"|(?P<scheme>\bbearer\s+)[^\s\"',}]+"
+    # postgres://user:password@host
+    r"|(?P<user>://[^:/\s@]*:)[^@\s/]+(?=@)",
     re.IGNORECASE,
 )
+HIDDEN = "***"
 
 
 def mask(text: str) -> str:
     """The text with API keys, passwords and tokens replaced by ***."""
-    return _SECRETS.sub(lambda m: f"{m.group(1) or m.group(2)}***", text)
+    return _SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}{HIDDEN}", text)
+
+
+def _masked(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _masked_as(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(item) for item in value]
+    if isinstance(value, BaseException):
+        return mask(f"{type(value).__name__}: {value}")
+    return mask(str(value))
+
+
+def _masked_as(name: str, value: Any) -> Any:
+    return HIDDEN if value and _SECRET_NAME.fullmatch(name) else _masked(value)
 
 
 def _mask_event(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {name: mask(value) if isinstance(value, str) else value for name, value in event.items()}
+    # Names with an underscore in front are structlog's own and do not reach the output.
+    return {
+        name: value if name.startswith("_") else _masked_as(name, value)
+        for name, value in event.items()
+    }
 
 
 def configure(config: dict[str, Any]) -> None:
@@ -40,7 +74,9 @@ def configure(config: dict[str, Any]) -> None:
     renderer = (
         structlog.processors.JSONRenderer()
         if config["json"]
-        else structlog.dev.ConsoleRenderer(colors=False)
+        else structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -65,9 +101,12 @@ def configure(config: dict[str, Any]) -> None:
             "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "shop"}},
             "root": {"handlers": ["console"], "level": config["level"]},
             "loggers": {
-                # httpx2 logs each request's full address, which can hold a provider's key.
+                # A line for each request, and several for each tick of the worker, tell nothing.
                 "httpx2": {"level": "WARNING"},
                 "httpcore2": {"level": "WARNING"},
+                "django-q": {"level": "WARNING"},
+                # Any scanner can ask for a host that is not ours; the refusal is enough.
+                "django.security.DisallowedHost": {"level": "CRITICAL"},
             },
         }
     )

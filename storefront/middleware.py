@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBadRequest
 from django.middleware.locale import LocaleMiddleware
 from django.utils import timezone, translation
+
+from storefront.pages.failures import bad_request
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -27,14 +27,19 @@ ADMIN_CSP = STRICT_CSP.replace(
 
 
 class RejectNullBytes:
-    """No honest path or query holds a null byte, and PostgreSQL refuses to store one."""
+    """No honest path, query or cookie holds a null byte, and PostgreSQL refuses to store one."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-            return HttpResponseBadRequest("Bad request")
+        # The APIs refuse them too, each in its dialect's own shape.
+        if not request.path.startswith("/api") and (
+            "\x00" in request.path
+            or "%00" in request.META.get("QUERY_STRING", "")
+            or any("\x00" in value for value in request.COOKIES.values())
+        ):
+            return bad_request(request)
         return self.get_response(request)
 
 
@@ -66,6 +71,6 @@ class CustomerLocale(LocaleMiddleware):
             timezone.deactivate()
             return
         timezone.activate(ZoneInfo(user.time_zone))
-        if user.language and settings.LANGUAGE_COOKIE_NAME not in request.COOKIES:
+        if user.language:
             translation.activate(user.language)
             request.LANGUAGE_CODE = user.language

@@ -18,6 +18,11 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 HOST = env.str("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
 SANDBOX_PORT = env.int("SANDBOX_PORT", default=8100)
+SANDBOX_KEY = env.str("SANDBOX_KEY", default="sandbox-demonstration-key")
+SANDBOX_SPEED = env.float("SANDBOX_SPEED", default=30.0)  # sandbox seconds per real second
+SANDBOX_SERVICES = env.int("SANDBOX_SERVICES", default=320)
+WEB_WORKERS = env.int("WEB_WORKERS", default=2)
+WEB_THREADS = env.int("WEB_THREADS", default=4)
 
 # --- safety ------------------------------------------------------------------------------------
 INSECURE_SECRET_KEY = "insecure-development-key-never-use-in-production"
@@ -89,10 +94,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "storefront.middleware.ContentSecurityPolicy",
     "storefront.middleware.RejectNullBytes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "storefront.middleware.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -204,6 +209,7 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if PRODUCTION else "http"
 ACCOUNT_FORMS = {"signup": "storefront.forms.SignupForm"}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = STORE_NAME
+MFA_ADAPTER = "storefront.account_adapter.MfaAdapter"
 
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
@@ -241,9 +247,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["storefront.api.rendering.ExactJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "storefront.api.rendering.ExactJSONParser",
-        "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
+        "storefront.api.parsing.ExactJSONParser",
+        "storefront.api.parsing.Utf8FormParser",
+        "storefront.api.parsing.Utf8MultiPartParser",
     ],
     "EXCEPTION_HANDLER": "storefront.api.rest.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -253,9 +259,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": f"{STORE_NAME} API",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": ["storefront.api.rest.schema.without_slashes"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -274,6 +279,8 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "storefront.admin.dashboard",
+    "COLORS": "storefront.admin.colours",
+    "STYLES": ["storefront.admin.stylesheet"],
     "SIDEBAR": {
         "show_search": True,
         "navigation": "storefront.admin.navigation",

@@ -6,8 +6,7 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("account/", include("allauth.urls")),
-    path("i18n/", include("django.conf.urls.i18n")),
-    path("api/", include("storefront.api.urls")),
+    path("", include("storefront.api.urls")),
     path("", include("storefront.pages.urls")),
 ]
 handler400 = "storefront.pages.failures.bad_request"

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import shutil
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from django.core.cache import cache
 from django.db import connection
 from django.test import TransactionTestCase
 
 from accounts import triggers
+from storefront import translations
+
+pytest_plugins = ["tests.sandbox"]
+
+# A slow machine is no failure; what CI finds, anybody can find again.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests read pages in every language: once, not in each of xdist's processes."""
+    if not hasattr(config, "workerinput"):
+        translations.compile_changed()
 
 
 @pytest.fixture(autouse=True)
@@ -22,33 +40,60 @@ def _clear_cache() -> Iterator[None]:
     cache.clear()
 
 
-@pytest.fixture(autouse=True)
-def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that wants another address than loopback fails before anything is dialled."""
-    real_connect, real_connect_ex = socket.socket.connect, socket.socket.connect_ex
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """A test that wants another address than loopback fails before anything is looked up or
+    dialled."""
+
+    def refuse(host: Any) -> None:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in (None, "", "localhost") and not _is_loopback(name):
+            raise AssertionError(f"a test tried to reach {name}")
 
     def guarded(real: Any) -> Any:
         def connect(self: socket.socket, address: Any) -> Any:
-            if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-                raise AssertionError(f"a test tried to reach {address[0]}")
+            if isinstance(address, tuple):
+                refuse(address[0])
             return real(self, address)
 
         return connect
 
-    monkeypatch.setattr(socket.socket, "connect", guarded(real_connect))
-    monkeypatch.setattr(socket.socket, "connect_ex", guarded(real_connect_ex))
+    real_getaddrinfo = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse(host)
+        return real_getaddrinfo(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium, which the browser tests drive."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.fail("Browser tests need Chromium: apt-get install chromium", pytrace=False)
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _emptiable_ledger() -> Iterator[None]:
-    """Tests that commit are cleaned up by emptying tables, which the ledger's triggers refuse on
-    SQLite: they are lifted for just that moment."""
+    """Tests that commit are cleaned up by emptying tables, which the ledger's triggers refuse:
+    they are lifted for just that moment."""
     real_teardown = TransactionTestCase._fixture_teardown
 
     def teardown(self: TransactionTestCase) -> None:
-        if connection.vendor == "postgresql":
-            real_teardown(self)
-            return
         with connection.schema_editor() as editor:
             triggers.remove(editor)
         try:

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                 ('markup_percent', catalog.models.MarkupField(blank=True, help_text="Percent added to the cost. Empty: the next level's markup applies.", null=True, places=2, validators=[accounts.money.MoreThan(-100)], verbose_name='markup')),
                 ('connect_timeout', models.PositiveSmallIntegerField(default=10, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='connect time-out (s)')),
                 ('read_timeout', models.PositiveSmallIntegerField(default=60, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(120)], verbose_name='read time-out (s)')),
-                ('enabled', models.BooleanField(default=True, help_text='Off: nothing is synced, sold or sent.', verbose_name='enabled')),
+                ('enabled', models.BooleanField(default=True, help_text='Off: nothing is sold or sent, and it is synced only by hand.', verbose_name='enabled')),
             ],
             options={
                 'verbose_name': 'provider',
@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'service',
                 'verbose_name_plural': 'services',
-                'ordering': ['category__position', 'category__source_name', 'position', 'pk'],
+                'ordering': ('category__position', 'category__source_name', 'position', 'pk'),
             },
         ),
         migrations.CreateModel(

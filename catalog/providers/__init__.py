@@ -2,9 +2,12 @@
 
 A client turns a provider's habits into the types below and into exactly three outcomes of
 placing an order: an id (accepted), `ProviderRefused` (a clear no: nothing was bought), or
-`OutcomeUnknown` (it may have been bought). `ProviderUnreachable` is the one kind of refusal that
-may be tried again by machine: the connection failed before anything was sent. No type of the
-HTTP library leaves this package, and no message holds a key.
+`OutcomeUnknown` (it may have been bought). Two kinds of "nothing was bought" may be tried again
+by machine: `ProviderUnreachable` (the connection failed before anything was sent) and
+`ProviderBusy` (429: the provider did not look at the request). No type of the HTTP library leaves
+this package, and no message holds a key.
+
+`catalog.providers.registry.client_for` gives the client of a provider row.
 """
 
 from __future__ import annotations
@@ -22,6 +25,14 @@ class ProviderError(Exception):
 
 class ProviderUnreachable(ProviderError):
     """No connection was made: nothing was sent, so nothing was bought."""
+
+
+class ProviderBusy(ProviderError):
+    """Too many requests (429): it was turned away unread, so nothing was bought. Try later."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds to wait, where the provider says
 
 
 class ProviderRefused(ProviderError):
@@ -98,7 +109,13 @@ class UpstreamOrder:
 
 
 class ProviderClient(Protocol):
-    """What every dialect can do. Every call may raise ProviderUnreachable."""
+    """What every dialect can do. Every call may raise ProviderUnreachable and ProviderBusy.
+
+    A client may be used by several threads at once.
+
+    A call takes at most the provider's connect time-out plus twice its read time-out; reads may
+    be repeated within 45 s, `add` never is.
+    """
 
     def services(self) -> ServiceList:
         """The provider's whole list. Raises ProviderAnswerInvalid, ProviderRefused."""
@@ -106,7 +123,8 @@ class ProviderClient(Protocol):
     def add(self, order: UpstreamOrder) -> str:
         """Buy once, never repeated by the client; returns the provider's order id.
 
-        Raises ProviderRefused (ProviderOutOfFunds), ProviderUnreachable or OutcomeUnknown.
+        Raises ProviderRefused (ProviderOutOfFunds), ProviderUnreachable, ProviderBusy or
+        OutcomeUnknown; only after the last may an order exist.
         """
 
     def statuses(self, external_ids: Sequence[str]) -> dict[str, UpstreamStatus]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
+
+from storefront.context import brand
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return render(request, "400.html", status=400)
+    """The request itself may be what is broken: nothing of it is used."""
+    return HttpResponse(render_to_string("400.html", brand()), status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -25,4 +29,4 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Uses nothing that may be broken: no session, no database."""
-    return render(request, "500.html", status=500)
+    return HttpResponse(render_to_string("500.html", brand()), status=500)

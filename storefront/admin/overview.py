@@ -1,0 +1,199 @@
+"""The admin's front page: today at a glance, and what waits for a person.
+
+The number of queries does not depend on the number of rows, each uses an index, and each is asked
+only for staff who may see the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, Min
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+from django_q.models import Failure, OrmQ
+
+from accounts.admin.reading import shown
+from accounts.models import Alert
+from accounts.money import ZERO, Currency
+from accounts.statement import holdings, sales_since
+from orders.models import Order
+from orders.statuses import Status
+from storefront.admin.sidebar import list_page, may_view
+
+
+Table = dict[str, Any]  # headers and rows, as the theme's table takes them
+
+DAYS = 7
+LATEST = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that waits for a person."""
+
+    page: str
+    title: str
+    text: str
+    since: datetime
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Adds to the front page's context what this member of staff may see."""
+    context["title"] = _("Overview")
+    days = [timezone.localdate() - timedelta(days=back) for back in reversed(range(DAYS))]
+    if may_view(request, "orders.Order"):
+        context |= _orders(days)
+    if may_view(request, "accounts.Posting"):
+        context["turnover"] = _turnover(days)
+    if may_view(request, "accounts.Wallet"):
+        context |= _holdings()
+    if may_view(request, "accounts.Alert"):
+        context |= _alerts()
+    if may_view(request, "django_q.Failure"):
+        failed = Failure.objects.filter(stopped__gte=_midnight(days[0]))
+        context["failures_page"] = list_page("django_q.Failure")
+        context["failures"] = failed.count()
+    if may_view(request, "django_q.OrmQ"):
+        context["queue_page"] = list_page("django_q.OrmQ")
+        context["queue"] = OrmQ.objects.count()
+    return context
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
+
+
+def _orders(days: list[date]) -> dict[str, Any]:
+    counted = (
+        Order.objects.filter(created_at__gte=_midnight(days[0]))
+        .order_by()
+        .annotate(day=TruncDate("created_at"))
+        .values("day")
+        .annotate(number=Count("pk"))
+    )
+    by_day = {row["day"]: row["number"] for row in counted}
+    page = list_page("orders.Order")
+    return {
+        "orders_page": page,
+        "orders_today": by_day.get(days[-1], 0),
+        "orders_week": sum(by_day.values()),
+        "orders_chart": _bars(days, [by_day.get(day, 0) for day in days]),
+        "waiting": [
+            {
+                "title": _("Waiting to be sent"),
+                "page": f"{page}?status__exact={Status.PENDING}",
+                **_queue(Status.PENDING),
+            },
+            {
+                "title": _("Unconfirmed"),
+                "page": f"{page}?status__exact={Status.UNCONFIRMED}",
+                "urgent": True,
+                **_queue(Status.UNCONFIRMED),
+            },
+        ],
+        "unconfirmed": _unconfirmed(),
+    }
+
+
+def _queue(status: Status) -> dict[str, Any]:
+    """How many stand there, and since when the oldest of them."""
+    return Order.objects.filter(status=status).aggregate(
+        number=Count("pk"), oldest=Min("status_changed_at")
+    )
+
+
+def _unconfirmed() -> list[Line]:
+    """The orders that staff should look at first."""
+    orders = Order.objects.filter(status=Status.UNCONFIRMED).select_related("service", "provider")
+    return [
+        Line(
+            page=_change_page("orders.Order", order.pk),
+            title=f"{order} · {order.service.shown_name}",
+            text=order.provider.name,
+            since=order.status_changed_at,
+        )
+        for order in orders.order_by("status_changed_at")[:LATEST]
+    ]
+
+
+def _turnover(days: list[date]) -> Table:
+    """Today's and the week's sales, one row a currency that sold anything."""
+    today: dict[str, Decimal] = {}
+    week: dict[str, Decimal] = {}
+    for sales in sales_since(_midnight(days[0])):
+        week[sales.currency] = week.get(sales.currency, ZERO) + sales.amount
+        if sales.day == days[-1]:
+            today[sales.currency] = sales.amount
+    return {
+        "headers": [_("today"), _("seven days")],
+        "rows": [
+            [_figures(shown(today.get(name, ZERO), name)), _figures(shown(week[name], name))]
+            for name in Currency.values
+            if name in week
+        ],
+    }
+
+
+def _holdings() -> dict[str, Any]:
+    rows = [
+        [_figures(shown(each.amount, each.currency)), number_format(each.wallets)]
+        for each in holdings()
+    ]
+    return {
+        "wallets_page": list_page("accounts.Wallet"),
+        "holdings": {"headers": [_("held"), _("wallets in use")], "rows": rows},
+    }
+
+
+def _alerts() -> dict[str, Any]:
+    alerts = Alert.objects.filter(resolved_at=None)
+    return {
+        "alerts_page": list_page("accounts.Alert"),
+        "alerts_open": alerts.count(),
+        "alerts": [
+            Line(
+                page=_change_page("accounts.Alert", alert.pk),
+                title=str(alert),
+                text=Truncator(alert.message).chars(120),
+                since=alert.last_at,
+            )
+            for alert in alerts.order_by("-last_at", "-pk")[:LATEST]
+        ],
+    }
+
+
+def _change_page(label: str, pk: int) -> str:
+    return reverse(f"admin:{label.lower().replace('.', '_')}_change", args=[pk])
+
+
+def _figures(text: str) -> SafeString:
+    return format_html('<span class="figures">{}</span>', text)
+
+
+def _bars(days: list[date], numbers: list[int]) -> dict[str, Any]:
+    """A bar chart for the theme, and the same in words for who cannot see it."""
+    labels = [date_format(day, "D j") for day in days]
+    counted = list(zip(labels, map(str, numbers), strict=True))
+    bars = {
+        "label": str(_("Orders")),
+        "data": numbers,
+        "backgroundColor": "var(--color-primary-600)",
+        "borderRadius": 4,
+        "barThickness": 24,
+    }
+    return {
+        "data": json.dumps({"labels": counted, "datasets": [bars]}),
+        "words": ", ".join(f"{label}: {number}" for label, number in counted),
+    }

@@ -1,0 +1,102 @@
+"""Orders at the sandbox provider, for the tests of sending and following them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from accounts.models import Alert
+from catalog.models import Provider
+from catalog.order_types import ServiceType
+from catalog.providers import ProviderClient, UpstreamOrder
+from catalog.providers.registry import client_for
+from catalog.sandbox.menu import SHORTEST, menu
+from orders import dispatch
+from orders.clock import from_now
+from orders.models import Order
+from orders.statuses import Status
+from tests.factories import OrderFactory, ServiceFactory
+from tests.sandbox import SandboxInTest
+
+MENU = {item.type: item for item in reversed(menu(SHORTEST))}
+
+
+@pytest.fixture
+def provider(db: None, sandbox: SandboxInTest) -> Provider:
+    """The sandbox, as a provider of the store."""
+    return sandbox.provider()
+
+
+@pytest.fixture
+def order(provider: Provider) -> Order:
+    """A paid order of the sandbox that waits to be sent; 1.30 of its wallet's 100 are spent."""
+    return waiting(provider)
+
+
+def waiting(provider: Provider, *, order_type: str = ServiceType.DEFAULT, **columns: Any) -> Order:
+    """A paid order that waits to be sent to the sandbox."""
+    item = MENU[order_type]
+    service = provider.services.filter(external_id=str(item.id)).first() or ServiceFactory(
+        provider=provider, external_id=str(item.id), type=order_type
+    )
+    return OrderFactory(service=service, **columns)
+
+
+def sent(provider: Provider, sandbox: SandboxInTest, **columns: Any) -> Order:
+    """An order that the sandbox has taken and whose next check has come."""
+    order = waiting(provider, **columns)
+    dispatch.dispatch(provider)
+    make_due()
+    order.refresh_from_db()
+    assert order.status == Status.PROCESSING
+    return order
+
+
+def make_due() -> None:
+    """Let every pause, and every interval between checks, be over."""
+    Order.objects.update(
+        send_after=from_now(timedelta(minutes=-1)), next_check_at=from_now(timedelta(minutes=-1))
+    )
+
+
+def let_leases_run_out() -> None:
+    """Let the jobs that are sending orders be long overdue."""
+    Order.objects.filter(status=Status.SENDING).update(lease_until=from_now(timedelta(seconds=-1)))
+
+
+def open_alerts() -> set[tuple[str, str]]:
+    """Code and subject of what staff are being told."""
+    return set(Alert.objects.filter(resolved_at=None).values_list("code", "subject"))
+
+
+class Meanwhile:
+    """The provider's own client, with something that happens between its answer and its record.
+
+    `happening` runs in the dispatcher's thread, with a database connection of its own.
+    """
+
+    def __init__(self, client: ProviderClient, happening: Callable[[], object]) -> None:
+        self.client, self.happening = client, happening
+
+    def add(self, order: UpstreamOrder) -> str:
+        try:
+            return self.client.add(order)
+        finally:
+            try:
+                self.happening()
+            finally:
+                connections.close_all()
+
+
+@pytest.fixture
+def meanwhile(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], object]], None]:
+    """`meanwhile(f)`: `f` happens after the provider has answered and before that is recorded."""
+    return lambda happening: monkeypatch.setattr(
+        dispatch, "client_for", lambda provider: Meanwhile(client_for(provider), happening)
+    )

@@ -1,0 +1,586 @@
+"""Selling: the exact charge, all or nothing, once per idempotency key, and previews that agree."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
+from django_q.models import OrmQ
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from accounts import api_keys, ledger
+from accounts.exchange import RateBook
+from accounts.ledger import InsufficientFunds
+from accounts.models import Account, JournalEntry, Posting, Wallet
+from accounts.money import PRICE_STEP, Currency
+from catalog import pricing
+from catalog.listing import ServiceNotFound, ServiceUnavailable
+from catalog.order_types import ServiceType
+from orders import checkout
+from orders.checkout import (
+    IDEMPOTENCY_KEY_LIMIT,
+    LARGEST_CHARGE,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    InvalidOrder,
+    PriceRaised,
+    place_order,
+    preview,
+)
+from orders.models import Order, Source
+from orders.requests import OrderDraft, Problem, ProblemCode
+from orders.statuses import Status
+from tests.books import breaches
+from tests.factories import (
+    ExchangeRateFactory,
+    ManualPriceFactory,
+    ServiceFactory,
+    UserFactory,
+    WalletFactory,
+    fund,
+)
+
+pytestmark = pytest.mark.django_db
+
+LINK = "https://instagram.com/someone"
+
+
+@pytest.fixture
+def wallet():
+    return WalletFactory(funds=10)
+
+
+@pytest.fixture
+def customer(wallet):
+    return wallet.user
+
+
+@pytest.fixture
+def service():
+    """1.30 USD per 1000."""
+    return ServiceFactory()
+
+
+def draft(service, quantity=1000, **values):
+    return OrderDraft(service.pk, {"link": LINK, "quantity": quantity, **values})
+
+
+def buy(customer, drafted, *, currency=Currency.USD, **others):
+    return place_order(
+        customer=customer, currency=currency, draft=drafted, source=Source.WEB, **others
+    )
+
+
+def written():
+    """Everything that a sale writes, to compare before and after."""
+    return [
+        list(model.objects.order_by("pk").values())
+        for model in (Order, JournalEntry, Posting, Wallet, OrmQ)
+    ]
+
+
+@pytest.fixture
+def nothing_changes():
+    """The test's refusal leaves every table as it was when `begin` was called."""
+    before = []
+    yield lambda: before.append(written())
+    assert before == [written()]
+
+
+# --- a sale --------------------------------------------------------------------------------------
+
+
+def test_order_is_charged_and_waits_to_be_sent(customer, wallet, service):
+    api_key, _text = api_keys.issue(customer, name="program", currency="USD")
+
+    placed = place_order(
+        customer=customer,
+        currency="USD",
+        draft=OrderDraft(service.pk, {"link": LINK, "quantity": "1001"}, "A-1"),
+        source=Source.REST,
+        api_key=api_key,
+    )
+
+    charge = Decimal("1.3013")
+    assert (placed.replayed, placed.balance_after) == (False, 10 - charge)
+    order = Order.objects.get()
+    assert (order.status, order.charge, order.refunded) == (Status.PENDING, charge, 0)
+    assert (order.customer, order.wallet, order.currency) == (customer, wallet, "USD")
+    assert (order.service, order.provider) == (service, service.provider)
+    assert (order.type, order.link, order.quantity, order.fields) == (
+        ServiceType.DEFAULT,
+        LINK,
+        1001,
+        {},
+    )
+    assert (order.source, order.api_key, order.client_ref) == (Source.REST, api_key, "A-1")
+    assert (order.rate, order.provider_rate, order.exchange_rate) == (Decimal("1.30"), 1, 1)
+    assert (order.external_id, order.send_attempts, order.claim) == (None, 0, None)
+    wallet.refresh_from_db()
+    assert wallet.balance == placed.balance_after
+    assert list(
+        Posting.objects.filter(entry=f"order:{order.pk}:charge")
+        .order_by("pk")
+        .values_list("account", "wallet", "amount", "balance_after")
+    ) == [
+        (Account.WALLET, wallet.pk, -charge, 10 - charge),
+        (Account.SALES, None, charge, None),
+    ]
+    assert breaches() == []
+
+
+def test_order_wakes_the_job_that_sends_it(customer, service):
+    buy(customer, draft(service))
+
+    [job] = OrmQ.objects.all()
+    assert job.task["func"] == "orders.tasks.dispatch_provider"
+    assert job.task["args"] == (service.provider_id,)
+
+
+def test_placed_order_needs_no_further_query_to_be_shown(customer, service):
+    order = buy(customer, draft(service)).order
+
+    with CaptureQueriesContext(connection) as queries:
+        shown = (order.service.shown_name, order.service.category.shown_name, order.created_at)
+    assert all(shown)
+    assert len(queries) == 0
+
+
+def test_package_is_charged_flat(customer, wallet):
+    package = ServiceFactory(
+        type=ServiceType.PACKAGE, provider_rate=2, min_quantity=1, max_quantity=1
+    )
+
+    placed = buy(customer, draft(package, quantity=None))
+
+    assert (placed.order.charge, placed.order.quantity) == (Decimal("2.6"), 1)
+
+
+def test_comments_are_charged_by_their_number(customer):
+    comments = ServiceFactory(type=ServiceType.CUSTOM_COMMENTS, min_quantity=1)
+
+    placed = buy(customer, OrderDraft(comments.pk, {"link": LINK, "comments": "a\r\n\r\nb\nc"}))
+
+    assert (placed.order.charge, placed.order.quantity) == (Decimal("0.0039"), 3)
+    assert placed.order.fields == {"comments": "a\nb\nc"}
+
+
+def test_order_keeps_the_rates_that_it_was_priced_with(customer):
+    ExchangeRateFactory(base="USD", quote="XAF", rate=Decimal("600.5"))
+    fund(ledger.wallet_of(customer, "XAF"), 1000)
+    service = ServiceFactory(provider_rate=Decimal("0.1234567891"))
+
+    order = buy(customer, draft(service), currency="XAF").order
+    ExchangeRateFactory(base="USD", quote="XAF", rate=700)
+    order.refresh_from_db()
+
+    # 0.1234567891 × 600.5 × 1.3 = 96.377… → rounded up to a tenth of a franc.
+    assert (order.rate, order.charge) == (Decimal("96.4"), Decimal("96.4"))
+    assert (order.provider_rate, order.exchange_rate) == (
+        Decimal("0.1234567891"),
+        Decimal("600.5"),
+    )
+
+
+def test_order_is_paid_from_the_wallet_of_its_currency_only(customer, wallet, service):
+    ExchangeRateFactory(base="USD", quote="TRY", rate=40)
+    lira = ledger.wallet_of(customer, "TRY")
+    fund(lira, 100)
+
+    placed = buy(customer, draft(service), currency="TRY")
+
+    assert (placed.order.charge, placed.balance_after) == (52, 48)
+    wallet.refresh_from_db()
+    assert wallet.balance == 10
+
+
+class Charges(TestCase):
+    """Properties that need a database."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        rate=st.decimals("0.0000000001", "2000", places=10, allow_nan=False, allow_infinity=False),
+        exchange=st.decimals("0.0001", "1000", places=4),
+        quantity=st.integers(1, 10**7),
+        currency=st.sampled_from(sorted(Currency)),
+        markup=st.sampled_from([Decimal("-99.99"), Decimal(0), Decimal("12.34"), Decimal(900)]),
+    )
+    def test_charge_is_price_times_quantity_and_never_below_cost(
+        self, rate, exchange, quantity, currency, markup
+    ):
+        ExchangeRateFactory(base="EUR", quote=currency, rate=exchange)
+        service = ServiceFactory(
+            provider__currency="EUR",
+            provider_rate=rate,
+            markup_percent=markup,
+            min_quantity=1,
+            max_quantity=10**7,
+        )
+        wallet = WalletFactory(currency=currency, funds=10**12)
+        price = pricing.PriceBook(currency).price(service)
+
+        placed = buy(wallet.user, draft(service, quantity), currency=currency)
+
+        order = Order.objects.get(pk=placed.order.pk)
+        assert order.charge == price.rate * quantity / 1000
+        assert order.rate % PRICE_STEP[currency] == 0
+        assert order.charge * 1000 >= rate * RateBook().rate("EUR", currency) * quantity
+        assert placed.balance_after == 10**12 - order.charge
+        assert Wallet.objects.get(pk=wallet.pk).balance == placed.balance_after
+
+
+# --- refusals leave nothing ----------------------------------------------------------------------
+
+
+def test_too_little_in_the_wallet_is_refused(customer, wallet, service, nothing_changes):
+    fund(wallet, Decimal("-8.700001"))
+    nothing_changes()
+
+    with pytest.raises(InsufficientFunds) as refused:
+        buy(customer, draft(service))
+
+    assert (refused.value.required, refused.value.available, refused.value.currency) == (
+        Decimal("1.30"),
+        Decimal("1.299999"),
+        "USD",
+    )
+
+
+def test_wallet_may_be_spent_to_the_last_millionth(customer, wallet, service):
+    fund(wallet, Decimal("-8.7"))
+
+    assert buy(customer, draft(service)).balance_after == 0
+
+
+def test_customer_without_a_wallet_gets_none_by_a_refusal(service, nothing_changes):
+    customer = UserFactory()
+    nothing_changes()
+
+    with pytest.raises(InsufficientFunds):
+        buy(customer, draft(service))
+
+
+def test_charge_that_no_wallet_could_ever_hold_is_refused(customer, nothing_changes):
+    service = ServiceFactory(max_quantity=2**63 - 1, provider_rate=10**6)
+    nothing_changes()
+
+    with pytest.raises(InsufficientFunds) as refused:
+        buy(customer, draft(service, 2**63 - 1))
+
+    assert refused.value.required > LARGEST_CHARGE
+    assert (
+        preview(customer=customer, currency="USD", draft=draft(service, 2**63 - 1)).missing
+        == refused.value.required - 10
+    )
+
+
+@pytest.mark.parametrize("service_id", [999_999, "999999", 0, -3, 10**40])
+def test_unknown_service_is_refused(customer, service_id, nothing_changes):
+    nothing_changes()
+
+    with pytest.raises(ServiceNotFound):
+        buy(customer, OrderDraft(service_id, {"link": LINK, "quantity": 100}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"disabled_by_staff": True},
+        {"provider_rate": None},
+        {"provider_rate": 0},
+        {"provider__enabled": False},
+        {"category__enabled": False},
+    ],
+    ids=repr,
+)
+def test_service_that_cannot_be_ordered_now_is_refused(customer, change, nothing_changes):
+    service = ServiceFactory(**change)
+    nothing_changes()
+
+    with pytest.raises(ServiceUnavailable):
+        buy(customer, draft(service))
+
+
+def test_service_without_an_exchange_rate_is_unavailable_in_that_currency(
+    customer, service, nothing_changes
+):
+    fund(ledger.wallet_of(customer, "TRY"), 1000)
+    nothing_changes()
+
+    with pytest.raises(ServiceUnavailable):
+        buy(customer, draft(service), currency="TRY")
+
+
+def test_invalid_draft_is_refused_with_every_problem(customer, service, nothing_changes):
+    nothing_changes()
+
+    with pytest.raises(InvalidOrder) as refused:
+        buy(customer, OrderDraft(service.pk, {"quantity": 5}))
+
+    assert refused.value.problems == (
+        Problem("link", ProblemCode.REQUIRED),
+        Problem("quantity", ProblemCode.TOO_SMALL, {"minimum": 10, "maximum": 10_000}),
+    )
+
+
+@pytest.mark.parametrize("service_id", [None, "", "abc", True])
+def test_draft_that_names_no_service_is_invalid(customer, service_id, nothing_changes):
+    nothing_changes()
+
+    with pytest.raises(InvalidOrder) as refused:
+        buy(customer, OrderDraft(service_id, {"link": LINK, "quantity": 100}))
+
+    assert [problem.field for problem in refused.value.problems] == ["service_id"]
+
+
+def test_price_that_rose_since_it_was_shown_is_refused(customer, service, nothing_changes):
+    nothing_changes()
+
+    with pytest.raises(PriceRaised) as refused:
+        buy(customer, draft(service), at_most=Decimal("1.299999"))
+
+    assert refused.value.quote.charge == Decimal("1.30")
+
+
+def test_price_that_did_not_rise_is_charged_as_it_is_now(customer, service):
+    assert buy(customer, draft(service), at_most=Decimal("1.30")).order.charge == Decimal("1.30")
+    assert buy(customer, draft(service), at_most=Decimal(9)).order.charge == Decimal("1.30")
+
+
+class Fault(Exception):
+    """What the test lets go wrong."""
+
+
+def fault(*_args, **_kwargs):
+    raise Fault
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        (ledger, "wallet_of"),
+        (Order.objects, "create"),
+        (ledger, "charge"),
+        (checkout, "async_task"),
+        (Order, "refresh_from_db"),
+    ],
+    ids=lambda step: step[1],
+)
+def test_fault_at_any_step_leaves_nothing(customer, service, monkeypatch, nothing_changes, step):
+    nothing_changes()
+    monkeypatch.setattr(*step, fault)
+
+    with pytest.raises(Fault):
+        buy(customer, draft(service), idempotency_key="k")
+
+
+def test_job_that_cannot_be_queued_takes_the_sale_back(customer, service, monkeypatch):
+    """As above, with the database's own refusal."""
+    before = written()
+    monkeypatch.setattr(OrmQ._meta.get_field("key"), "get_prep_value", lambda value: None)
+
+    with pytest.raises(DatabaseError):
+        buy(customer, draft(service))
+
+    monkeypatch.undo()
+    assert written() == before
+
+
+# --- once per key --------------------------------------------------------------------------------
+
+
+def test_repeat_with_the_key_returns_the_first_order(customer, service, wallet):
+    first = buy(customer, draft(service), idempotency_key="key-1")
+    before = written()
+
+    again = buy(customer, draft(service, "1000"), idempotency_key="key-1")
+
+    assert (again.order, again.replayed) == (first.order, True)
+    assert again.balance_after == first.balance_after == Decimal("8.70")
+    assert written() == before
+
+
+def test_repeat_answers_as_then_whatever_has_happened_since(customer, service, wallet):
+    first = buy(customer, draft(service), idempotency_key="key-1", at_most=Decimal("1.30"))
+    buy(customer, draft(service))
+    ManualPriceFactory(service=service, rate=9)
+    service.disabled_by_staff = True
+    service.save()
+    Order.objects.filter(pk=first.order.pk).update(status=Status.COMPLETED, refunded=1)
+    before = written()
+
+    again = buy(customer, draft(service), idempotency_key="key-1", at_most=Decimal("1.30"))
+
+    assert (again.order.pk, again.order.charge) == (first.order.pk, Decimal("1.30"))
+    assert (again.replayed, again.balance_after) == (True, Decimal("8.70"))
+    assert written() == before
+
+
+def test_key_with_another_order_is_refused(customer, service, nothing_changes):
+    ExchangeRateFactory(base="USD", quote="TRY", rate=40)
+    buy(customer, draft(service), idempotency_key="key-1")
+    nothing_changes()
+
+    with pytest.raises(IdempotencyKeyReused):
+        buy(customer, draft(service, 1001), idempotency_key="key-1")
+    with pytest.raises(IdempotencyKeyReused):
+        buy(customer, draft(service), idempotency_key="key-1", currency="TRY")
+    with pytest.raises(IdempotencyKeyReused):
+        buy(customer, OrderDraft("nonsense", {}), idempotency_key="key-1")
+
+
+def test_key_belongs_to_its_customer(customer, service):
+    other = WalletFactory().user
+
+    mine = buy(customer, draft(service), idempotency_key="key-1")
+    theirs = buy(other, draft(service), idempotency_key="key-1")
+
+    assert (mine.order.customer, theirs.order.customer) == (customer, other)
+    assert not theirs.replayed
+
+
+def test_refusal_does_not_use_the_key_up(customer, wallet, service):
+    fund(wallet, -10)
+    with pytest.raises(InsufficientFunds):
+        buy(customer, draft(service), idempotency_key="key-1")
+    fund(wallet, 10)
+
+    assert not buy(customer, draft(service), idempotency_key="key-1").replayed
+
+
+def test_orders_without_a_key_are_each_their_own(customer, service):
+    assert buy(customer, draft(service)).order != buy(customer, draft(service)).order
+
+
+@pytest.mark.parametrize("key", ["k", " k ", "é👋", "x" * IDEMPOTENCY_KEY_LIMIT])
+def test_printable_key_is_taken(customer, service, key):
+    assert buy(customer, draft(service), idempotency_key=key).order.idempotency_key == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", " ", "\t", "a\nb", "\x00", "\ud800", "\u200b\u2028", "x" * (IDEMPOTENCY_KEY_LIMIT + 1)],
+    ids=ascii,
+)
+def test_key_that_cannot_be_kept_is_refused(customer, service, key, nothing_changes):
+    nothing_changes()
+
+    with pytest.raises(InvalidIdempotencyKey):
+        buy(customer, draft(service), idempotency_key=key)
+
+
+# --- previews ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantity", [10, 999, 10_000])
+def test_preview_tells_what_the_order_then_costs(customer, service, quantity):
+    shown = preview(customer=customer, currency="USD", draft=draft(service, quantity))
+
+    assert (shown.problems, shown.balance) == ((), 10)
+    assert shown.listed.service == service
+    assert shown.quote.charge == Decimal("1.30") * quantity / 1000
+    assert shown.missing == max(shown.quote.charge - 10, 0)
+    if not shown.missing:
+        placed = buy(customer, draft(service, quantity), at_most=shown.quote.charge)
+        assert placed.order.charge == shown.quote.charge
+        assert placed.balance_after == shown.balance - shown.quote.charge
+    else:
+        with pytest.raises(InsufficientFunds) as refused:
+            buy(customer, draft(service, quantity))
+        assert refused.value.required == shown.quote.charge
+
+
+def test_preview_tells_the_price_beside_problems_that_do_not_touch_it(customer, service):
+    shown = preview(
+        customer=customer, currency="USD", draft=OrderDraft(service.pk, {"quantity": 1000})
+    )
+
+    assert shown.problems == (Problem("link", ProblemCode.REQUIRED),)
+    assert shown.quote.charge == Decimal("1.30")
+
+
+def test_preview_of_a_quantity_that_cannot_be_sold_shows_the_service_without_a_price(
+    customer, service
+):
+    shown = preview(customer=customer, currency="USD", draft=draft(service, 1))
+
+    assert (shown.listed.service, shown.quote, shown.missing) == (service, None, 0)
+    assert [problem.code for problem in shown.problems] == [ProblemCode.TOO_SMALL]
+
+
+@pytest.mark.parametrize("service_id", [999_999, -1, 10**40])
+def test_preview_of_an_unknown_service_shows_nothing(customer, service_id):
+    shown = preview(customer=customer, currency="USD", draft=OrderDraft(service_id, {}))
+
+    assert (shown.listed, shown.quote, shown.problems) == (None, None, ())
+
+
+def test_preview_of_a_service_that_is_off_shows_nothing(customer):
+    off = ServiceFactory(disabled_by_staff=True)
+
+    shown = preview(customer=customer, currency="USD", draft=draft(off))
+
+    assert (shown.listed, shown.quote, shown.problems) == (None, None, ())
+
+
+def test_preview_needs_no_wallet(service):
+    shown = preview(customer=UserFactory(), currency="USD", draft=draft(service))
+
+    assert (shown.balance, shown.missing) == (0, Decimal("1.30"))
+    assert Wallet.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "values", [{"link": LINK, "quantity": 1000}, {"quantity": 10**99}, {}, {"runs": 7}]
+)
+def test_preview_writes_nothing(customer, service, values):
+    with CaptureQueriesContext(connection) as queries:
+        preview(customer=customer, currency="USD", draft=OrderDraft(service.pk, values))
+
+    assert {query["sql"].split()[0] for query in queries} == {"SELECT"}
+
+
+class Previews(TestCase):
+    """Whatever is typed: the preview never raises, and agrees with what checkout then says."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        service_id=st.sampled_from(["the service", "another", None, "abc", 10**30]),
+        values=st.dictionaries(
+            st.sampled_from(["link", "quantity", "comments", "runs"]),
+            st.sampled_from([LINK, "1000", 1000, 1, 20_000, None, "", "x y", "\x00", 1.5, [1]]),
+        ),
+    )
+    def test_preview_agrees_with_checkout(self, service_id, values):
+        service, wallet = ServiceFactory(), WalletFactory(funds=2)
+        ids = {"the service": service.pk, "another": service.pk + 1}
+        drafted = OrderDraft(ids.get(service_id, service_id), values)
+
+        shown = preview(customer=wallet.user, currency="USD", draft=drafted)
+
+        try:
+            placed = buy(wallet.user, drafted)
+        except InvalidOrder as invalid:
+            agreed = shown.problems == invalid.problems
+        except ServiceNotFound:
+            agreed = shown.listed is None
+        except InsufficientFunds as poor:
+            agreed = shown.missing == poor.required - poor.available
+        else:
+            agreed = shown.problems == () and shown.quote.charge == placed.order.charge
+        assert agreed
+
+
+def test_checkout_takes_a_bounded_number_of_queries(customer, service, django_assert_num_queries):
+    buy(customer, draft(service), idempotency_key="warm")
+    keys = count()
+
+    with CaptureQueriesContext(connection) as queries:
+        buy(customer, draft(service), idempotency_key=f"{next(keys)}")
+
+    assert len(queries) <= 20
