@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Case, Count, Exists, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Value, When
 
 from accounts.exchange import RateBook
 from accounts.money import MAX_BIGINT
-from catalog.models import SHOP_ORDER, Category, Network, Provider, Service
+from catalog.models import SHOP_ORDER, Category, Network, Service
 from catalog.order_types import SOLD_TYPES
 from catalog.pricing import CatalogError, NotPriced, Price, PriceBook
 from catalog.search import normalise
@@ -169,10 +169,8 @@ def _ids(words: list[str]) -> list[int]:
 
 
 def _loaded(services: QuerySet[Service]) -> QuerySet[Service]:
-    """With provider and category: one object each for all their services, and without the
-    provider's key, which would be decrypted for nothing."""
-    provider = Prefetch("provider", Provider.objects.defer("api_key"))
-    return services.prefetch_related(provider, "category")
+    """With provider and category, one object each for all their services."""
+    return services.prefetch_related("provider", "category")
 
 
 def _listed(services: list[Service], prices: PriceBook) -> list[Listed]:

@@ -62,12 +62,13 @@ class Provider(models.Model):
     connect_timeout = models.PositiveSmallIntegerField(
         _("connect time-out (s)"),
         default=10,
-        validators=[MinValueValidator(1), MaxValueValidator(30)],
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
     )
     read_timeout = models.PositiveSmallIntegerField(
         _("read time-out (s)"),
         default=60,
-        validators=[MinValueValidator(1), MaxValueValidator(120)],
+        # A job that sends orders must end before the queue's time-out takes it.
+        validators=[MinValueValidator(1), MaxValueValidator(75)],
     )
     enabled = models.BooleanField(
         _("enabled"),

@@ -19,8 +19,7 @@ def sync_all() -> None:
 
 def sync_provider(provider_id: int) -> None:
     """Sync one provider, unless it has been disabled or deleted since this was queued."""
-    # The key is read, and found unreadable, where it is used.
-    provider = Provider.objects.defer("api_key").filter(pk=provider_id, enabled=True).first()
+    provider = Provider.objects.filter(pk=provider_id, enabled=True).first()
     if provider is None:
         return
     record = sync(provider)

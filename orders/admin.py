@@ -12,6 +12,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -48,7 +49,7 @@ class SentAsForm(ReasonForm):
     """The id under which the provider has the order."""
 
     external_id = forms.CharField(
-        label=_("provider's order id"), max_length=64, widget=UnfoldAdminTextInputWidget
+        label=_("Provider's order id"), max_length=64, widget=UnfoldAdminTextInputWidget
     )
     field_order = ["external_id", "reason"]
 
@@ -153,7 +154,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
         "part of the link"
     )
     fieldsets = (
-        (None, {"fields": (("number", "status"), "status_changed_at", "failure_shown")}),
+        (None, {"fields": (("number", "status_shown"), "status_changed_at", "failure_shown")}),
         (
             _("Asked for"),
             {
@@ -247,6 +248,11 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
     @display(description=_("status"), ordering="status", label=_COLOURS)
     def status_label(self, order: Order) -> tuple[str, str]:
         return order.status, order.get_status_display()
+
+    @display(description=_("status"))
+    def status_shown(self, order: Order) -> str:
+        label = {"text": order.get_status_display(), "type": _COLOURS[Status(order.status)]}
+        return render_to_string("unfold/helpers/label.html", label)
 
     @display(description=_("service"))
     def service_name(self, order: Order) -> str:

@@ -53,10 +53,11 @@ def orders_of(
         orders = orders.filter(pk__in=ids)
     if text := text.strip()[:LINK_LIMIT]:
         found = Q(link__icontains=text)
-        if words := normalise(text).split()[:MAX_WORDS]:
-            found |= Q(*(Q(service__search_text__contains=word) for word in words))
+        # A number means an order: half of all service names have one in them.
         if (number := _order_id(text.lstrip("#"))) is not None:
             found |= Q(pk=number)
+        elif words := normalise(text).split()[:MAX_WORDS]:
+            found |= Q(*(Q(service__search_text__contains=word) for word in words))
         orders = orders.filter(found)
     return orders
 

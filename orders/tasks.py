@@ -1,16 +1,17 @@
 """Jobs: ticks over batches, safe to run twice, at the same time, and to be killed anywhere.
 
-The marks in the cache only spare work: without them nothing would be sent or paid twice, but a
-slow provider could occupy every worker.
+Where a job wants to be alone, that only spares work: without it nothing would be sent or paid
+twice, but a slow provider could occupy every worker.
 """
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.core.cache import cache
+from django.conf import settings
 from django_q.tasks import async_task
 
 from catalog.models import Provider
@@ -19,8 +20,9 @@ from orders.models import Order
 from orders.statuses import TRACKED, Status
 
 # The queue's schedules come once a minute and up to 30 s late: a tick looks again every few
-# seconds and, while there is anything under way, is followed by the next.
-TICK_SECONDS = 50
+# seconds and, while there is anything under way, is followed by the next. It is short because a
+# worker that is asked to stop ends what it does first.
+TICK_SECONDS = 10
 PAUSE_SECONDS = 3
 
 
@@ -29,14 +31,13 @@ def dispatch_provider(provider_id: int) -> None:
     provider = Provider.objects.filter(pk=provider_id).first()
     if provider is None:
         return
-    longest = dispatch.BUDGET_SECONDS + dispatch.lease(provider).total_seconds()
-    with _alone(f"orders.dispatch.{provider_id}", seconds=longest) as alone:
+    with _alone(f"dispatch-{provider_id}") as alone:
         if not alone:
             return
         accepted = dispatch.dispatch(provider)
     if accepted:
         _queue("tick")
-    # An order whose own wake-up met our mark was committed before: it is seen here.
+    # An order whose own wake-up found us at work was committed before: it is seen here.
     if dispatch.due().filter(provider=provider).exists():
         _queue("dispatch_provider", provider_id)
 
@@ -46,21 +47,20 @@ def track_provider(provider_id: int) -> None:
     provider = Provider.objects.filter(pk=provider_id).first()
     if provider is None:
         return
-    longest = tracking.BUDGET_SECONDS + dispatch.lease(provider).total_seconds()
-    with _alone(f"orders.track.{provider_id}", seconds=longest) as alone:
+    with _alone(f"track-{provider_id}") as alone:
         if alone:
             tracking.poll(provider)
 
 
 def tick() -> None:
-    """For most of a minute, and while there is anything under way: sweep, send, follow."""
-    with _alone("orders.tick", seconds=TICK_SECONDS + 10) as alone:
+    """For some seconds, and while there is anything under way: sweep, send, follow."""
+    with _alone("tick") as alone:
         if not alone:
             return
         until = time.monotonic() + TICK_SECONDS
         while beat() and time.monotonic() < until:
             time.sleep(PAUSE_SECONDS)
-    # As above: what met our mark was committed before.
+    # As above: what found us at work was committed before.
     if _is_anything_under_way():
         _queue("tick")
 
@@ -77,7 +77,9 @@ def beat() -> bool:
 
 
 def _is_anything_under_way() -> bool:
-    return Order.objects.filter(status__in=[Status.PENDING, Status.SENDING, *TRACKED]).exists()
+    # One question for each of the queues' indexes; asked at once they would read the whole table.
+    queues = {"status": Status.PENDING}, {"status": Status.SENDING}, {"status__in": TRACKED}
+    return any(Order.objects.filter(**queue).exists() for queue in queues)
 
 
 def _queue(job: str, *ids: int) -> None:
@@ -85,11 +87,16 @@ def _queue(job: str, *ids: int) -> None:
 
 
 @contextmanager
-def _alone(mark: str, *, seconds: float) -> Iterator[bool]:
-    """Whether nobody else holds this mark; it is ours until the end, or for so long if we die."""
-    ours = cache.add(mark, 1, timeout=seconds)
-    try:
-        yield ours
-    finally:
-        if ours:
-            cache.delete(mark)
+def _alone(name: str) -> Iterator[bool]:
+    """Whether no other job of this machine has this name now.
+
+    A lock of the operating system: it ends with the process that holds it, however that ends, so
+    that a killed worker keeps nobody waiting.
+    """
+    with (settings.DATA_DIR / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

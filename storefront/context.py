@@ -20,6 +20,8 @@ def brand() -> dict[str, Any]:
         "store_logo": settings.STORE_LOGO,
         "store_accent": settings.STORE_ACCENT,
         "support_email": settings.SUPPORT_EMAIL,
+        # Each by its own name: Django would translate them into the reader's language.
+        "languages": settings.LANGUAGES,
     }
 
 

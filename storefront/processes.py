@@ -95,7 +95,8 @@ class Supervisor:
             try:
                 child.process.wait(patience)
             except subprocess.TimeoutExpired:
-                self._tell(f"The {child.name} did not stop in {PATIENCE:.0f} s and was killed.")
+                if patience:
+                    self._tell(f"The {child.name} did not stop in {patience:.0f} s and was killed.")
             _kill_group(child.process)
             child.process.wait()
 

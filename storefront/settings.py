@@ -281,6 +281,7 @@ UNFOLD = {
     "DASHBOARD_CALLBACK": "storefront.admin.dashboard",
     "COLORS": "storefront.admin.colours",
     "STYLES": ["storefront.admin.stylesheet"],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "storefront.admin.favicon"}],
     "SIDEBAR": {
         "show_search": True,
         "navigation": "storefront.admin.navigation",

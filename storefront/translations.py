@@ -63,7 +63,8 @@ def extract() -> int:
             old = kept.get(message.id, message.context)
             catalog.add(
                 message.id,
-                old.string if old and not old.fuzzy else None,
+                old.string if old else None,
+                flags={"fuzzy"} if old and old.fuzzy else (),
                 locations=message.locations,
                 auto_comments=message.auto_comments,
                 context=message.context,

@@ -28,7 +28,7 @@ class ReasonForm(forms.Form):
     """Every action says why: the log and the ledger keep it."""
 
     reason = forms.CharField(
-        label=_("reason"),
+        label=_("Reason"),
         max_length=REASON_LIMIT,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text=_("Kept for ever beside what you do here. The customer does not see it."),
@@ -82,7 +82,6 @@ class ActingAdmin(ModelAdmin):
             "opts": self.opts,
             "original": obj,
             "title": action.title,
-            "subtitle": str(obj),
             "action": action,
             "facts": action.facts(obj),
             "form": form,

@@ -43,12 +43,12 @@ class AdjustmentForm(ReasonForm):
     """The key is made with the form: sent twice, the form moves money once."""
 
     direction = forms.ChoiceField(
-        label=_("direction"),
+        label=_("Direction"),
         choices=[(GIVE, _("Give to the customer")), (TAKE, _("Take from the customer"))],
         widget=UnfoldAdminRadioSelectWidget,
     )
     amount = forms.DecimalField(
-        label=_("amount"),
+        label=_("Amount"),
         min_value=AMOUNT_STEP,
         max_value=LARGEST_ADJUSTMENT,
         max_digits=19,

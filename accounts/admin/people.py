@@ -13,6 +13,8 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
@@ -32,10 +34,15 @@ class WalletInline(TabularInline):
     """What the customer has; each row leads to the wallet's own page."""
 
     model = Wallet
-    fields = ("currency", "balance_shown")
+    fields = ("page", "balance_shown")
     readonly_fields = fields
     extra = 0
-    show_change_link = True
+    hide_title = True
+
+    @display(description=_("wallet"))
+    def page(self, wallet: Wallet) -> str:
+        url = reverse("admin:accounts_wallet_change", args=[wallet.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, wallet.currency)
 
     @display(description=_("balance"))
     def balance_shown(self, wallet: Wallet) -> str:
@@ -68,6 +75,9 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     ordering = ("-pk",)
     show_full_result_count = False
     readonly_fields = ("last_login", "date_joined")
+    # The two-column choosers of Django are wider than a phone.
+    filter_horizontal = ()
+    autocomplete_fields = ("groups", "user_permissions")
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "currency", "time_zone")}),
@@ -193,6 +203,9 @@ class ApiKeyAdmin(ReadOnlyAdmin, ActingAdmin):
 class GroupAdmin(BaseGroupAdmin, ModelAdmin):
     """Named sets of permissions."""
 
+    filter_horizontal = ()
+    autocomplete_fields = ("permissions",)
+
 
 @admin.register(Permission)
 class PermissionAdmin(ReadOnlyAdmin):
@@ -202,6 +215,7 @@ class PermissionAdmin(ReadOnlyAdmin):
     list_filter = ("content_type__app_label",)
     list_select_related = ("content_type",)
     search_fields = ("name", "codename")
+    ordering = ("content_type__app_label", "content_type__model", "codename")
 
 
 @admin.register(EmailAddress)

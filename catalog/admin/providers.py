@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.validators import URLValidator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -31,7 +30,6 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("API address"),
         max_length=300,
         assume_scheme="https",
-        validators=[URLValidator(["http", "https"])],
         widget=UnfoldAdminURLInputWidget,
     )
     new_api_key = forms.CharField(
@@ -63,6 +61,12 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         super()._post_clean()  # type: ignore[misc]
         if key := self.cleaned_data.get("new_api_key"):
             self.instance.api_key = key
+        try:
+            # Saving writes it again, by the newest encryption key.
+            _read = self.instance.api_key
+        except SecretUnreadable:
+            text = _("The stored key can no longer be read: enter it again.")
+            self.add_error("new_api_key", text)
 
 
 def _tell_sync(request: HttpRequest, provider: Provider, *, accept_shorter: bool = False) -> None:
@@ -140,8 +144,7 @@ class ProviderAdmin(ModelAdmin):
     actions_detail = ("sync_now", "accept_shorter_list", "test_connection")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        # Without the key: a list needs none, and staff must be able to replace an unreadable one.
-        queryset: QuerySet[Provider] = super().get_queryset(request).defer("api_key")
+        queryset: QuerySet[Provider] = super().get_queryset(request)
         return queryset.annotate(
             known=Count("services"),
             listed=Count("services", filter=Q(services__vanished_at=None)),

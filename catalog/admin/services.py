@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Context
 from typing import Any
 
 from django.contrib import admin, messages
@@ -101,6 +101,10 @@ class ManualPriceInline(TabularInline):
     max_num = len(Currency)
 
 
+# A list's costs: four digits tell enough, the service's page has all of them.
+_SHORT = Context(prec=4)
+
+
 class PricedChangeList(ChangeList):
     """Works out the prices of a page's services together: a fixed number of queries."""
 
@@ -125,19 +129,16 @@ def _price_cell(currency: Currency) -> Any:
         price: Price | None = service.prices[currency]  # type: ignore[attr-defined]
         if price is None:
             return "–", ""
-        return plain(price.rate), _margin(price)
+        return plain(price.rate), _margin(price, cost=plain(_SHORT.plus(price.cost)))
 
     cell.__name__ = f"price_{currency.lower()}"
     return cell
 
 
-def _margin(price: Price) -> str:
+def _margin(price: Price, *, cost: str) -> str:
     """ "cost 600 · +30 %": the margin is on top of the cost, as markups are."""
     margin = (price.rate / price.cost - 1) * 100
-    return gettext("cost %(cost)s · %(margin)s %%") % {
-        "cost": plain(price.cost.quantize(Decimal("1E-6"), ROUND_HALF_EVEN)),
-        "margin": f"{margin:+.1f}",
-    }
+    return gettext("cost %(cost)s · %(margin)s %%") % {"cost": cost, "margin": f"{margin:+.1f}"}
 
 
 @admin.register(Service)
@@ -149,7 +150,7 @@ class ServiceAdmin(ModelAdmin):
             _("In the shop"),
             {
                 "fields": (
-                    "state",
+                    "state_now",
                     "disabled_by_staff",
                     "name",
                     "category",
@@ -182,7 +183,7 @@ class ServiceAdmin(ModelAdmin):
         ),
     )
     readonly_fields = (
-        "state",
+        "state_now",
         "price_table",
         "provider",
         "external_id",
@@ -230,10 +231,6 @@ class ServiceAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Service | None = None) -> bool:
         return False
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Service]:
-        queryset: QuerySet[Service] = super().get_queryset(request)
-        return queryset.select_related("provider", "category").defer("provider__api_key")
-
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return PricedChangeList
 
@@ -263,6 +260,10 @@ class ServiceAdmin(ModelAdmin):
         state = _state(service)
         return state, state.label
 
+    @display(description=_("state"))
+    def state_now(self, service: Service) -> str:
+        return str(_state(service).label)
+
     @display(description=_("provider"), ordering="provider__name", header=True)
     def supplier(self, service: Service) -> tuple[str, str]:
         return f"{service.provider.name} · {service.external_id}", self.rate(service)
@@ -285,7 +286,7 @@ class ServiceAdmin(ModelAdmin):
             "",
             "<p>{} {} ({})</p>",
             (
-                (plain(price.rate), currency, _margin(price))
+                (plain(price.rate), currency, _margin(price, cost=plain(price.cost)))
                 for currency, price in prices.items()
                 if price
             ),

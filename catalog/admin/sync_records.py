@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -12,6 +11,15 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from catalog.models import SyncOutcome, SyncRecord
+
+_HEADINGS = {
+    "added": _("added"),
+    "changed": _("changed"),
+    "disabled": _("disabled"),
+    "enabled": _("enabled again"),
+    "refused": _("refused"),
+    "reason": _("reason"),
+}
 
 
 @admin.register(SyncRecord)
@@ -30,8 +38,20 @@ class SyncRecordAdmin(ModelAdmin):
         "refused",
     )
     list_filter = ("outcome", "provider")
-    fields = (*list_display, "told")
-    readonly_fields = fields
+    list_select_related = ("provider",)
+    fields = (
+        "created_at",
+        "provider",
+        "outcome",
+        "listed",
+        "added",
+        "changed",
+        "disabled",
+        "enabled",
+        "refused",
+        "told",
+    )
+    readonly_fields = ("told",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -41,10 +61,6 @@ class SyncRecordAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: SyncRecord | None = None) -> bool:
         return False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SyncRecord]:
-        queryset: QuerySet[SyncRecord] = super().get_queryset(request)
-        return queryset.select_related("provider").defer("provider__api_key")
 
     @display(
         description=_("outcome"),
@@ -65,7 +81,10 @@ class SyncRecordAdmin(ModelAdmin):
             "",
             "<p><strong>{}</strong></p><ul>{}</ul>",
             (
-                (kind, format_html_join("", "<li>{}</li>", ((line,) for line in lines)))
+                (
+                    _HEADINGS[kind],
+                    format_html_join("", "<li>{}</li>", ((line,) for line in lines)),
+                )
                 for kind, lines in record.details.items()
             ),
         )

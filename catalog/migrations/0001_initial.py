@@ -43,8 +43,8 @@ class Migration(migrations.Migration):
                 ('api_key', accounts.encryption.EncryptedTextField(verbose_name='API key')),
                 ('currency', models.CharField(default='USD', max_length=3, validators=[django.core.validators.RegexValidator('^[A-Z]{3}\\Z', 'Use the three capital letters of the currency.')], verbose_name='currency')),
                 ('markup_percent', catalog.models.MarkupField(blank=True, help_text="Percent added to the cost. Empty: the next level's markup applies.", null=True, places=2, validators=[accounts.money.MoreThan(-100)], verbose_name='markup')),
-                ('connect_timeout', models.PositiveSmallIntegerField(default=10, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='connect time-out (s)')),
-                ('read_timeout', models.PositiveSmallIntegerField(default=60, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(120)], verbose_name='read time-out (s)')),
+                ('connect_timeout', models.PositiveSmallIntegerField(default=10, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(20)], verbose_name='connect time-out (s)')),
+                ('read_timeout', models.PositiveSmallIntegerField(default=60, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(75)], verbose_name='read time-out (s)')),
                 ('enabled', models.BooleanField(default=True, help_text='Off: nothing is sold or sent, and it is synced only by hand.', verbose_name='enabled')),
             ],
             options={

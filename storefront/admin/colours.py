@@ -1,4 +1,4 @@
-"""The admin in the shop's accent colour."""
+"""The admin in the shop's colours."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def colours(request: HttpRequest) -> dict[str, dict[str, str]]:
 def stylesheet(request: HttpRequest) -> str:
     """Our few rules beside the theme's."""
     return static("css/admin.css")
+
+
+def favicon(request: HttpRequest) -> str:
+    """The same as the shop's."""
+    return static("img/mark.svg")
 
 
 def _css(colour: Colour) -> str:

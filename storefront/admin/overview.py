@@ -32,7 +32,6 @@ from orders.models import Order
 from orders.statuses import Status
 from storefront.admin.sidebar import list_page, may_view
 
-
 Table = dict[str, Any]  # headers and rows, as the theme's table takes them
 
 DAYS = 7
@@ -191,7 +190,7 @@ def _bars(days: list[date], numbers: list[int]) -> dict[str, Any]:
         "data": numbers,
         "backgroundColor": "var(--color-primary-600)",
         "borderRadius": 4,
-        "barThickness": 24,
+        "maxBarThickness": 32,
     }
     return {
         "data": json.dumps({"labels": counted, "datasets": [bars]}),

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts.formatting import money, number
 from accounts.ledger import LedgerError
 from accounts.money import Currency
 from catalog import listing
@@ -29,7 +30,6 @@ from orders.listing import orders_of
 from orders.models import Source
 from orders.requests import LINK_LIMIT, ORDER_FIELDS, OrderDraft, Problem, ProblemCode
 from storefront.errors import describe, problem_text
-from storefront.formatting import money, number
 from storefront.links import understand
 from storefront.pages.access import CustomerRequest, for_customers
 from storefront.pages.paging import asked_text

@@ -128,10 +128,9 @@ def _steps(order: Order) -> list[Step]:
         (_("Delivery"), None),
         (ending, order.completed_at or (order.status_changed_at if order.is_final else None)),
     ]
-    if order.is_final and order.sent_at is None:
-        # It ended before anybody delivered: those steps never happened.
-        titles = [titles[0], titles[3]]
-        reached = 2
+    if order.is_final and not order.delivered:
+        # It ended before anything was delivered: those steps never happened.
+        titles = [title for title in titles[:2] if title[1]] + titles[3:]
     return [
         Step(title, "done" if place < reached else "now" if place == reached else "later", moment)
         for place, (title, moment) in enumerate(titles)

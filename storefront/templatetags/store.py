@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from lucide.templatetags.lucide import lucide
 
+from accounts import formatting
 from accounts.models import JournalEntry
 from catalog.models import Network
 from orders.statuses import Status
-from storefront import formatting
 
 register = template.Library()
 

@@ -400,6 +400,17 @@ def test_superuser_adds_a_person_with_a_password(client, staff):
     assert created.check_password(PASSWORD)
 
 
+def test_no_page_shows_a_passwords_hash(client, member):
+    customer = UserFactory()
+    for rights in (["view_user"], ["change_user"]):
+        member(*rights)
+
+        text = client.get(page(User, "change", customer.pk)).content.decode()
+
+        assert customer.email in text
+        assert customer.password not in text
+
+
 def test_people_are_never_deleted(client, staff):
     customer = UserFactory()
 

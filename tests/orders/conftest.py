@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,12 @@ from tests.factories import OrderFactory, ServiceFactory
 from tests.sandbox import SandboxInTest
 
 MENU = {item.type: item for item in reversed(menu(SHORTEST))}
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(settings: Any, tmp_path: Path) -> None:
+    """Jobs that want to be alone are told by files there; other tests run at the same time."""
+    settings.DATA_DIR = tmp_path
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
@@ -91,7 +90,7 @@ def test_second_wake_up_leaves_the_work_to_the_first(sandbox, provider, order, m
 def test_order_committed_while_the_first_was_ending_is_not_left_behind(
     sandbox, provider, order, monkeypatch
 ):
-    """Its own wake-up met the mark and went away, after the first had looked for the last time."""
+    """Its own wake-up found the first at work and left; the first had looked for the last time."""
     real = dispatch.dispatch
 
     def ending(provider):
@@ -109,7 +108,7 @@ def test_order_committed_while_the_first_was_ending_is_not_left_behind(
     assert len(sandbox.orders) == 2
 
 
-def test_mark_is_gone_after_a_fault(sandbox, provider, order, monkeypatch):
+def test_fault_leaves_the_way_free(sandbox, provider, order, monkeypatch):
     def broken(_provider):
         raise RuntimeError("lost")
 
@@ -261,12 +260,34 @@ def test_tick_is_followed_by_the_next_while_anything_is_under_way(provider, orde
     assert queued() == [("dispatch_provider", provider.pk), ("tick",)]
 
 
-def test_second_tick_leaves_the_work_to_the_first(provider, order):
-    cache.add("orders.tick", 1, timeout=60)
+def test_second_tick_leaves_the_work_to_the_first(provider, monkeypatch):
+    beats = []
+
+    def beat():
+        beats.append(1)
+        tasks.tick()
+        return False
+
+    monkeypatch.setattr(tasks, "beat", beat)
 
     tasks.tick()
 
-    assert queued() == []
+    assert (beats, queued()) == ([1], [])
+
+
+def test_order_accepted_while_the_tick_was_ending_is_not_left_behind(provider, monkeypatch):
+    """The tick that it woke found this one at work and left; this one had seen nothing to do."""
+
+    def beat():
+        OrderFactory(sent=True)
+        tasks.tick()
+        return False
+
+    monkeypatch.setattr(tasks, "beat", beat)
+
+    tasks.tick()
+
+    assert queued() == [("tick",)]
 
 
 def test_order_goes_all_the_way_by_the_jobs_alone(sandbox, provider, order, monkeypatch):

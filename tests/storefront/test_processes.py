@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,19 @@ def test_stop_kills_what_does_not_listen(supervisor, told, monkeypatch, tmp_path
     supervisor.stop()
 
     assert told == ["The deaf one did not stop in 0 s and was killed."]
+    assert eventually(lambda: not any(is_running(pid) for pids in started(log) for pid in pids))
+
+
+def test_second_signal_ends_the_wait(supervisor, told, tmp_path):
+    log = tmp_path / "starts"
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PARENT
+    supervisor.start("deaf one", [sys.executable, "-c", deaf, str(log)])
+    assert eventually(lambda: len(started(log)) == 1)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    supervisor.stop()
+
+    assert told == []
     assert eventually(lambda: not any(is_running(pid) for pids in started(log) for pid in pids))
 
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,72 +13,10 @@ from django.conf import settings
 
 from tests import production
 from tests.processes import descendants, environment, eventually, is_running
+from tests.running import COMMAND, run
 from tests.sandbox import free_port
 
 pytestmark = pytest.mark.process
-
-COMMAND = (sys.executable, "manage.py", "run")
-
-
-class Running:
-    """A store that `run` has started over a data folder."""
-
-    def __init__(self, data: Path, port: int, sandbox_port: int) -> None:
-        self.site = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            COMMAND,
-            cwd=settings.BASE_DIR,
-            env=environment(DATA_DIR=str(data), PORT=str(port), SANDBOX_PORT=str(sandbox_port)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        else:
-            raise AssertionError("".join(lines))
-        self.banner = "".join(lines)
-        # Read on, so that a full pipe never holds the store up.
-        self._reader = threading.Thread(target=self.process.stdout.read, daemon=True)
-        self._reader.start()
-
-    def end(self, number: int) -> set[int]:
-        """Send a signal, wait for the end, and return which processes ran under `run` before."""
-        children = descendants(self.process.pid)
-        self.process.send_signal(number)
-        self.process.wait(timeout=60)
-        self._reader.join(timeout=60)
-        assert self.process.stdout
-        self.process.stdout.close()
-        return children
-
-    def panel(self, **parameters: str) -> dict[str, str]:
-        found = re.search(r"sk_\w+", self.banner)
-        assert found
-        body = urllib.parse.urlencode({"key": found[0], **parameters}).encode()
-        with urllib.request.urlopen(f"{self.site}/api/v2", body) as answer:
-            return json.load(answer)
-
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.site}/") as page:
-                return page.status == 200
-        except OSError:
-            return False
-
-
-@contextmanager
-def run(data: Path) -> Iterator[Running]:
-    running = Running(data, free_port(), free_port())
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGTERM)
 
 
 def test_store_runs_stops_without_orphans_and_keeps_its_data(tmp_path):
@@ -143,6 +73,27 @@ def test_taken_port_is_told_in_one_line(taken, tmp_path):
         f"Choose another: {taken}={ports[taken] + 10} make run\n"
     )
     assert refused.stdout == ""
+
+
+def test_unreachable_database_is_told_in_one_line(tmp_path):
+    refused = subprocess.run(
+        COMMAND,
+        cwd=settings.BASE_DIR,
+        env=environment(
+            DATA_DIR=str(tmp_path),
+            DATABASE_URL=f"postgres://shop:secret@127.0.0.1:{free_port()}/shop",
+            PORT=str(free_port()),
+            SANDBOX_PORT=str(free_port()),
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("CommandError: The database cannot be used: ")
+    assert refused.stderr.count("\n") == 1
+    assert "secret" not in refused.stderr
 
 
 def test_production_has_neither_sandbox_nor_demonstration(tmp_path):

@@ -133,6 +133,15 @@ def test_extract_keeps_translations_adds_new_texts_and_drops_old_ones(complete):
     assert "May" not in po(complete).read_text()
 
 
+def test_extract_keeps_drafts_as_drafts(complete):
+    text = po(complete).read_text().replace('msgid "Hello"', '#, fuzzy\nmsgid "Hello"')
+    po(complete).write_text(text)
+
+    translations.extract()
+
+    assert po(complete).read_text() == text
+
+
 def test_problems_tells_texts_that_a_file_lacks_or_has_too_many(complete):
     (complete / "orders" / "models.py").write_text('_("Wallet")\n_("Purse")\n')
 

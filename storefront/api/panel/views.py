@@ -19,7 +19,6 @@ from accounts.models import ApiKey
 from catalog.listing import catalogue
 from orders import listing
 from orders.checkout import InvalidIdempotencyKey, place_order
-from orders.listing import OrderNotFound
 from orders.models import Order, Source
 from orders.requests import OrderDraft
 from storefront.api.authentication import client_address, key_in_headers
@@ -87,18 +86,17 @@ def _read(request: HttpRequest) -> Params:
     try:
         request.encoding = "utf-8"
         request.upload_handlers = [NoFiles(request)]
-        params: dict[str, Any] = request.GET.dict()
+        query, form = request.GET.dict(), {}
         if request.content_type == "application/json" and request.method == "POST":
             body = parse_json(request.body)
             if not isinstance(body, dict):
                 raise Unreadable("not an object")
-            params |= body
         else:
-            params |= request.POST.dict()
-            refuse_unstorable_text(params)
+            body = form = request.POST.dict()
+        refuse_unstorable_text({**query, **form})
     except (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError) as error:
         raise Unreadable(str(error)) from None
-    return params
+    return {**query, **body}
 
 
 def _key(request: HttpRequest, params: Params) -> str:
@@ -169,10 +167,8 @@ def _status(api_key: ApiKey, params: Params) -> dict[str, Any]:
             text: _status_of(found[text]) if text in found else {"error": texts.INVALID_ORDER_ID}
             for text in asked
         }
-    order = params.get("order")
-    if isinstance(order, bool) or not isinstance(order, str | int):
-        raise OrderNotFound
-    return _status_of(listing.find(api_key.user, str(order).strip()))
+    # Whatever is no id, a missing one included, is no order's either.
+    return _status_of(listing.find(api_key.user, str(params.get("order"))))
 
 
 def _ids(value: Any) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any, cast
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
-from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation.trans_real import parse_accept_lang_header
 from drf_spectacular.utils import extend_schema
@@ -88,7 +87,6 @@ class RestView(APIView):
                 # Now, not after the view: lazy texts must meet this language.
                 response.render()
         response.headers["Content-Language"] = language
-        patch_vary_headers(response, ["Accept-Language"])
         return response
 
 

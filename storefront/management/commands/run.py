@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import OperationalError, connections
 
 from catalog.models import Service
 from storefront import demo
@@ -47,6 +47,9 @@ class Command(BaseCommand):
             self._tell("Stopping.")
         except (KeepsDying, demo.DemoError) as error:
             raise CommandError(f"{error} The reason stands above.") from error
+        except OperationalError as error:
+            reason = str(error).partition("\n")[0]
+            raise CommandError(f"The database cannot be used: {reason}") from error
         finally:
             supervisor.stop()
 

@@ -18,8 +18,13 @@ ORDER = UpstreamOrder("1001", {"link": "https://www.instagram.com/somebody", "qu
 
 def client_of(url: str, **changes: Any) -> PanelClient:
     return PanelClient(
-        **{"url": url, "key": KEY, "connect_timeout": 1, "read_timeout": 0.5, **changes}
+        **{"url": url, "key": KEY, "connect_timeout": 5, "read_timeout": 10, **changes}
     )
+
+
+def impatient(sandbox: SandboxInTest) -> PanelClient:
+    """For answers that never come."""
+    return client_of(sandbox.url, read_timeout=0.3)
 
 
 @pytest.fixture

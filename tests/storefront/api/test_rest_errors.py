@@ -53,6 +53,13 @@ def test_key_in_the_query_is_not_looked_at(program):
     assert response.status_code == 401
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Token", "Bearer:", ""])
+def test_key_under_another_scheme_is_not_looked_at(program, scheme):
+    headers = {"Authorization": f"{scheme} {program.text}"}
+
+    assert Client().get("/api/v1/balance", headers=headers).status_code == 401
+
+
 def test_suspended_customer_is_forbidden(program):
     User.objects.update(is_active=False)
 

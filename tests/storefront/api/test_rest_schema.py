@@ -85,6 +85,8 @@ def test_document_is_openapi_3_1_and_names_every_address_once(db: None) -> None:
         "/api/v1/orders/{reference}": ["get"],
         "/api/v1/balance": ["get"],
     }
+    for operation in (item for path in document["paths"].values() for item in path.values()):
+        assert {"400", "401", "403", "405", "500"} <= set(operation["responses"])
     assert Client().get("/api/v1/openapi.json/").content == response.content
 
 

@@ -8,9 +8,11 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 
 from accounts import api_keys
 from storefront.middleware import STRICT_CSP
+from storefront.pages.failures import server_error
 from tests.factories import PASSWORD, OrderFactory, UserFactory
 
 PUBLIC = ["home", "catalogue", "account_login", "account_signup", "account_reset_password"]
@@ -148,6 +150,16 @@ def test_forms_without_their_token_are_refused_with_a_page(customer):
 
     assert_sound(response, status=403)
     assert "This form is too old" in response.content.decode()
+
+
+def test_failure_page_asks_nothing_of_the_request(rf):
+    def broken() -> None:
+        raise RuntimeError("the session's database is gone")
+
+    request = rf.get("/")
+    request.user = SimpleLazyObject(broken)
+
+    assert server_error(request).status_code == 500
 
 
 def test_failure_page_needs_no_database(client, monkeypatch):

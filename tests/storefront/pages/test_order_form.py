@@ -89,6 +89,22 @@ def test_without_having_seen_the_price_nothing_is_taken(signed_in, filled_in):
     assert not Order.objects.exists()
 
 
+@pytest.mark.parametrize("language", ["en", "fr", "tr"])
+def test_the_price_on_the_form_is_what_the_form_sends(
+    signed_in, customer, filled_in, htmx, language
+):
+    customer.language = language
+    customer.save()
+    priced = signed_in.post(PRICE, {**filled_in, "agreed": ""}, headers=htmx)
+    shown = re.search(r'name="agreed" value="([^"]*)"', priced.content.decode())
+    assert shown
+
+    response = signed_in.post(NEW, {**filled_in, "agreed": shown[1]})
+
+    assert response.status_code == 302
+    assert Order.objects.get().charge == Decimal("1.30")
+
+
 @pytest.mark.parametrize("agreed", ["1.299999", "0", "-5"])
 def test_a_price_above_the_one_shown_is_not_taken(signed_in, filled_in, agreed):
     response = signed_in.post(NEW, {**filled_in, "agreed": agreed})

@@ -188,7 +188,7 @@ def test_order_page_shows_money_and_progress(signed_in, wallet, service):
     text = " ".join(re.sub(r"<[^>]*>", " ", signed_in.get(page_of(order)).content.decode()).split())
 
     assert "Charge 1.30\u00a0USD".replace("\u00a0", " ") in text.replace("\u00a0", " ")
-    assert "Refunded 0.325 USD You paid 0.975 USD" in text.replace("\u00a0", " ")
+    assert "Refund 0.325 USD You paid 0.975 USD" in text.replace("\u00a0", " ")
     assert "750 / 1,000" in text
     assert "Start count 3,572 Remains 250" in text
     assert "What was not delivered went back to your wallet." in text

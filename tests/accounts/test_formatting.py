@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storefront.formatting import money, number
+from accounts.formatting import money, number
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Every page in every language, on a phone and a desktop, light and dark: usable by everybody."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+pytestmark = pytest.mark.browser
+
+PUBLIC = ("/", "/services/", "/account/login/", "/account/signup/", "/account/password/reset/")
+OWN = ("/order/", "/orders/", "/wallet/", "/settings/", "/settings/api-keys/", "/account/email/")
+
+
+@pytest.mark.parametrize("locale", ["en", "fr", "tr"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_pages_are_accessible_and_fit(locale, width, scheme, visit):
+    visitor = visit(locale=locale, width=width, color_scheme=scheme)
+    found: dict[str, list[str]] = {}
+
+    def look(path: str) -> None:
+        page = visitor.goto(path)
+        result = Axe().run(page)
+        violations = [violation["id"] for violation in result.response["violations"]]
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            violations.append("scrolls sideways")
+        if page.evaluate("document.documentElement.lang") != locale:
+            violations.append("another language")
+        if violations:
+            found[path] = violations
+
+    for path in PUBLIC:
+        look(path)
+    visitor.sign_in("customer")
+    for path in (*OWN, "/order/?service=1", "/services/1/"):
+        look(path)
+
+    assert found == {}
