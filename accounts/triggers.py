@@ -57,8 +57,7 @@ CREATE TRIGGER ledger_entry_append_only BEFORE UPDATE OR DELETE ON accounts_jour
     FOR EACH ROW EXECUTE FUNCTION ledger_append_only();
 CREATE TRIGGER ledger_posting_append_only BEFORE UPDATE OR DELETE ON accounts_posting
     FOR EACH ROW EXECUTE FUNCTION ledger_append_only();
-CREATE TRIGGER ledger_entry_no_truncate BEFORE TRUNCATE ON accounts_journalentry
-    FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only();
+-- Entries cannot be truncated without their postings.
 CREATE TRIGGER ledger_posting_no_truncate BEFORE TRUNCATE ON accounts_posting
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only();
 CREATE TRIGGER ledger_posting_allowed BEFORE INSERT ON accounts_posting
@@ -71,7 +70,6 @@ CREATE CONSTRAINT TRIGGER ledger_entry_balanced AFTER INSERT ON accounts_journal
 
 POSTGRESQL = {
     "ledger_entry_append_only": "accounts_journalentry",
-    "ledger_entry_no_truncate": "accounts_journalentry",
     "ledger_entry_balanced": "accounts_journalentry",
     "ledger_posting_append_only": "accounts_posting",
     "ledger_posting_no_truncate": "accounts_posting",

@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
 from accounts import ledger
 from accounts.alerts import alert
 from accounts.audit import RULES
 from accounts.ledger import EntryKeyReused, InsufficientFunds, Leg
-from accounts.models import Alert, EntryKind, JournalEntry, Posting, Wallet
+from accounts.models import Account, Alert, EntryKind, JournalEntry, Posting, Wallet
 from tests.factories import UserFactory, WalletFactory
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -218,6 +218,32 @@ def test_transfers_locked_the_other_way_round_would_deadlock(pool):
     (failure,) = [result for result in results if result is not None]
     assert isinstance(failure, DatabaseError)
     assert "deadlock" in str(failure)
+
+
+def test_posting_that_slips_in_beside_the_sealing_of_its_entry_is_refused_at_commit(pool):
+    """Neither transaction sees the other's rows before it commits, so that the insert itself
+    passes: the deferred trigger on postings has the last word."""
+    intruder_has_inserted, entry_is_sealed = Event(), Event()
+
+    @transaction.atomic
+    def intrude() -> None:
+        Posting.objects.create(entry_id="raw", account="sales", currency="USD", amount=TEN)
+        intruder_has_inserted.set()
+        assert entry_is_sealed.wait(PATIENCE)
+
+    intruder = in_thread(pool, intrude)
+    assert intruder_has_inserted.wait(PATIENCE)
+    ledger.post(
+        key="raw",
+        kind=EntryKind.ADJUSTMENT,
+        legs=[Leg(TEN, "USD", Account.SALES), Leg(-TEN, "USD", Account.ADJUSTMENTS)],
+    )
+    entry_is_sealed.set()
+
+    with pytest.raises(IntegrityError, match="does not balance"):
+        intruder.result(PATIENCE)
+
+    assert broken_rules() == []
 
 
 def test_writers_that_only_refer_to_a_wallet_do_not_wait_for_it(pool):
