@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import FieldError, ValidationError
 from django.core.validators import BaseValidator
 from django.db import models
+from django.db.models import Avg
 from django.db.models.expressions import Combinable, register_combinable_fields
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-
     _DecimalField = models.Field[Decimal | int | str | Combinable, Decimal]
 else:
     _DecimalField = models.Field
@@ -77,10 +76,8 @@ def _to_multiple(value: Decimal, step: Decimal, rounding: str) -> Decimal:
 class ScaledDecimalField(_DecimalField):
     """A `Decimal` with `places` decimals, kept exactly as a whole number in a bigint column.
 
-    Works in filters, `F()` arithmetic, `Sum`, `Min` and `Max` on every database. Inside an
-    expression a bare number would mean the database's whole number, so it says its field:
-    `F("balance") + Value(amount, AmountField())`; an UPDATE that lacks that is refused.
-    A value with more decimals than `places`, or one that does not fit, raises ValidationError when
+    Works in filters, `F()` arithmetic, `Sum`, `Min` and `Max` on every database, not in `Avg`. A
+    value with more decimals than `places`, or one that does not fit, raises ValidationError when
     validated and ValueError when it is sent to the database: nothing is ever rounded silently.
     """
 
@@ -103,16 +100,13 @@ class ScaledDecimalField(_DecimalField):
         kwargs["places"] = self.places
         return name, path, args, kwargs
 
-    def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        return str(connection.data_types["BigIntegerField"])
+    def get_internal_type(self) -> str:
+        return "BigIntegerField"
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Decimal | None:
-        if value is None:
-            return None
-        # PostgreSQL returns a numeric for SUM(bigint), SQLite an int; only averages are neither.
-        if isinstance(value, float) or (whole := int(value)) != value:
-            raise ValueError("Averages of exact amounts are not exact: divide Sum by Count.")
-        return Decimal(whole).scaleb(-self.places, _EXACT)
+        if isinstance(expression, Avg):  # cut to a whole number already
+            raise ValueError("Averages of exact numbers are not exact: divide Sum by Count.")
+        return None if value is None else Decimal(int(value)).scaleb(-self.places, _EXACT)
 
     def to_python(self, value: Any) -> Decimal | None:
         if value is None:
@@ -147,14 +141,6 @@ class ScaledDecimalField(_DecimalField):
         assert number is not None
         return int(number.scaleb(self.places, _EXACT))
 
-    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
-        """Refuses an UPDATE to an expression that mixes this field's scale with bare numbers."""
-        if hasattr(value, "as_sql"):
-            field = value.output_field  # raises FieldError where the types are mixed
-            if getattr(field, "places", None) != self.places:
-                raise FieldError(f"{self.name}: the expression is not in this field's scale.")
-        return "%s"
-
     def _refusal(self, code: str, **params: Any) -> ValidationError:
         return ValidationError(self.error_messages[code], code=code, params=params)
 
@@ -172,7 +158,11 @@ class ScaledDecimalField(_DecimalField):
 
 
 class AmountField(ScaledDecimalField):
-    """An amount of money in the currency that stands beside it; six decimals."""
+    """An amount of money in the currency that stands beside it; six decimals.
+
+    Inside an expression a bare number would mean millionths, so it says its field:
+    `F("balance") + Value(amount, AmountField())`; an UPDATE that lacks that is refused.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["places"] = AMOUNT_PLACES
@@ -182,6 +172,13 @@ class AmountField(ScaledDecimalField):
         name, path, args, kwargs = super().deconstruct()
         del kwargs["places"]
         return name, path, args, kwargs
+
+    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
+        """Asked for by every INSERT and UPDATE; refuses an expression in another scale."""
+        # output_field raises FieldError where an expression mixes types.
+        if hasattr(value, "as_sql") and not isinstance(value.output_field, AmountField):
+            raise FieldError(f"{self.name}: the expression is no amount.")
+        return "%s"
 
 
 for _sign in (Combinable.ADD, Combinable.SUB):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
 
 from accounts.models import Account, Posting, Wallet
 from accounts.money import ZERO
@@ -19,24 +18,30 @@ def transactions(wallet: Wallet) -> QuerySet[Posting]:
 
 
 @dataclass(frozen=True)
-class DaySales:
-    """What one day brought in one currency: charges, refunds of that day taken off."""
+class Sales:
+    """What was sold in one currency since each moment asked for, refunds taken off."""
 
-    day: date
     currency: str
-    amount: Decimal
+    amounts: tuple[Decimal, ...]
 
 
-def sales_since(moment: datetime) -> list[DaySales]:
-    """Sales by day (of the active time zone) and currency, oldest first; one query."""
+def sales_since(*moments: datetime) -> list[Sales]:
+    """Sales by currency, one amount a moment; currencies that sold nothing are absent. One query.
+
+    Sums between two moments rather than by day: SQLite would call Python for each row's day.
+    """
+    sums = {
+        f"since_{number}": Sum("amount", filter=Q(entry__created_at__gte=moment), default=ZERO)
+        for number, moment in enumerate(moments)
+    }
     rows = (
-        Posting.objects.filter(account=Account.SALES, entry__created_at__gte=moment)
-        .annotate(day=TruncDate("entry__created_at"))
-        .values("day", "currency")
-        .annotate(total=Sum("amount"))
-        .order_by("day", "currency")
+        Posting.objects.filter(account=Account.SALES, entry__created_at__gte=min(moments))
+        .values("currency")
+        .annotate(**sums)
+        .order_by("currency")
+        .values_list("currency", *sums)
     )
-    return [DaySales(row["day"], row["currency"], row["total"]) for row in rows]
+    return [Sales(currency, tuple(amounts)) for currency, *amounts in rows]
 
 
 @dataclass(frozen=True)

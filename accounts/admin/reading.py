@@ -40,7 +40,6 @@ class ReadOnlyAdmin(ModelAdmin):
     What actions do is up to staff who have the model's "change" permission (`permissions=["act"]`).
     """
 
-    actions_on_top = True
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Min
-from django.db.models.functions import TruncDate
+from django.db.models import Count, Min, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -26,7 +24,6 @@ from django_q.models import Failure, OrmQ
 
 from accounts.admin.reading import shown
 from accounts.models import Alert
-from accounts.money import ZERO, Currency
 from accounts.statement import holdings, sales_since
 from orders.models import Order
 from orders.statuses import Status
@@ -74,21 +71,23 @@ def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
 
 
+def _end(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.max))
+
+
 def _orders(days: list[date]) -> dict[str, Any]:
-    counted = (
-        Order.objects.filter(created_at__gte=_midnight(days[0]))
-        .order_by()
-        .annotate(day=TruncDate("created_at"))
-        .values("day")
-        .annotate(number=Count("pk"))
-    )
-    by_day = {row["day"]: row["number"] for row in counted}
+    counts = {
+        str(day): Count("pk", filter=Q(created_at__gte=_midnight(day), created_at__lte=_end(day)))
+        for day in days
+    }
+    counted = Order.objects.filter(created_at__gte=_midnight(days[0])).aggregate(**counts)
+    numbers = [counted[str(day)] for day in days]
     page = list_page("orders.Order")
     return {
         "orders_page": page,
-        "orders_today": by_day.get(days[-1], 0),
-        "orders_week": sum(by_day.values()),
-        "orders_chart": _bars(days, [by_day.get(day, 0) for day in days]),
+        "orders_today": numbers[-1],
+        "orders_week": sum(numbers),
+        "orders_chart": _bars(days, numbers),
         "waiting": [
             {
                 "title": _("Waiting to be sent"),
@@ -129,18 +128,11 @@ def _unconfirmed() -> list[Line]:
 
 def _turnover(days: list[date]) -> Table:
     """Today's and the week's sales, one row a currency that sold anything."""
-    today: dict[str, Decimal] = {}
-    week: dict[str, Decimal] = {}
-    for sales in sales_since(_midnight(days[0])):
-        week[sales.currency] = week.get(sales.currency, ZERO) + sales.amount
-        if sales.day == days[-1]:
-            today[sales.currency] = sales.amount
+    sold = sales_since(_midnight(days[-1]), _midnight(days[0]))
     return {
         "headers": [_("today"), _("seven days")],
         "rows": [
-            [_figures(shown(today.get(name, ZERO), name)), _figures(shown(week[name], name))]
-            for name in Currency.values
-            if name in week
+            [_figures(shown(amount, sales.currency)) for amount in sales.amounts] for sales in sold
         ],
     }
 

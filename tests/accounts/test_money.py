@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from accounts.models import ExchangeRate, Wallet
+from accounts.models import Wallet
 from accounts.money import (
     AMOUNT_STEP,
     PRICE_STEP,
@@ -22,7 +22,7 @@ from accounts.money import (
     round_down,
     round_up,
 )
-from tests.factories import ExchangeRateFactory, UserFactory
+from tests.factories import UserFactory
 
 LARGEST = Decimal(2**63 - 1).scaleb(-6)
 amounts = st.decimals(min_value=-LARGEST, max_value=LARGEST, places=6)
@@ -141,13 +141,12 @@ def test_update_by_a_bare_number_is_refused(db, expression):
 
 
 def test_update_in_another_scale_is_refused(db):
-    rate = ExchangeRateFactory(rate=Decimal(2))
+    balances("5")
 
     with pytest.raises(FieldError), transaction.atomic():
-        ExchangeRate.objects.update(rate=Value(Decimal(1), AmountField()))
+        Wallet.objects.update(balance=Value(Decimal(1), RateField()))
 
-    rate.refresh_from_db()
-    assert rate.rate == 2
+    assert Wallet.objects.get().balance == 5
 
 
 def test_average_is_refused_instead_of_cut(db):

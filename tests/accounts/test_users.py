@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
@@ -46,6 +47,14 @@ def test_sign_in_ignores_the_case_of_the_address(rf, typed):
     user = UserFactory(email="some.one@example.com")
 
     assert authenticate(rf.post("/"), username=typed, password=PASSWORD) == user
+
+
+def test_sign_in_page_ignores_the_case_of_the_address(client):
+    user = UserFactory(email="some.one@example.com")
+
+    client.post(reverse("account_login"), {"login": "SOME.ONE@Example.com", "password": PASSWORD})
+
+    assert client.session["_auth_user_id"] == str(user.pk)
 
 
 def test_suspended_customer_cannot_sign_in(rf):

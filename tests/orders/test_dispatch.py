@@ -597,6 +597,21 @@ def test_answer_after_staff_sent_again_does_not_meet_the_new_attempt(
     assert open_alerts() == {("order_answered_late", order.subject)}
 
 
+@pytest.mark.parametrize("kind", [None, Kind.LOSE_REPLY, Kind.REFUSE, Kind.TOO_MANY])
+def test_late_answer_does_not_meet_an_attempt_that_is_under_way(
+    sandbox, meanwhile, provider, order, kind
+):
+    if kind:
+        sandbox.misbehave("add", kind)
+    overtaken(meanwhile, settle(unconfirmed.send_again), lambda: dispatch.claim(provider, limit=1))
+
+    assert send(provider) == 0
+
+    order.refresh_from_db()
+    assert (order.status, order.external_id, order.refunded) == (Status.SENDING, None, 0)
+    assert order.lease_until > timezone.now()
+
+
 def test_acceptance_that_staff_entered_already_needs_no_further_look(
     sandbox, meanwhile, provider, order
 ):

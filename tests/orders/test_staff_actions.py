@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from django_q.models import OrmQ
@@ -37,7 +38,7 @@ def staff():
 @pytest.fixture
 def lost(order):
     """An order whose outcome is not known, and of which staff were told."""
-    Order.objects.update(status=Status.UNCONFIRMED)
+    Order.objects.update(status=Status.UNCONFIRMED, claim=uuid4())
     alert("order_unconfirmed", subject=order.subject, message="It may have been bought.")
     order.refresh_from_db()
     return order

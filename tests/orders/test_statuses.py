@@ -52,6 +52,16 @@ def test_queue_is_entered_again_only_by_what_was_not_bought():
     }
 
 
+def test_order_that_is_being_sent_is_moved_by_its_answer_or_the_sweep_alone():
+    """Paid back or cancelled meanwhile, it could be bought all the same."""
+    assert MOVES[Status.SENDING] == {
+        Status.PENDING,
+        Status.PROCESSING,
+        Status.UNCONFIRMED,
+        Status.FAILED,
+    }
+
+
 def test_public_statuses_are_those_of_the_contract():
     assert tuple(map(str, PUBLIC_STATUSES)) == PUBLIC_WORDS
     assert {status for status in Status if PUBLIC[status] != status} == {
