@@ -136,7 +136,6 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
         "service_name",
         "progress",
         "charge_shown",
-        "source",
         "created",
     )
     list_filter = (

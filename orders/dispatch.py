@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 SIDE_BY_SIDE = 4
 # No new batch is begun after this: the job must end before the queue's time-out takes it.
 BUDGET_SECONDS = 60
+# A call begins this soon after its claim, or not at all: it must end within the lease.
+SPARE_SECONDS = 30
 FUNDS_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 ATTEMPTS_BEFORE_ALERT = 5
@@ -59,10 +61,14 @@ def dispatch(provider: Provider) -> int:
     started = time.monotonic()
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="dispatch") as pool:
         while not stopped and time.monotonic() - started < BUDGET_SECONDS:
+            call_until = time.monotonic() + SPARE_SECONDS
             orders = claim(provider, limit=SIDE_BY_SIDE)
             if not orders:
                 break
-            results = [_recorded(order, future) for order, future in _send(pool, client, orders)]
+            results = [
+                _recorded(order, answer)
+                for order, answer in _send(pool, client, orders, call_until=call_until)
+            ]
             accepted += results.count(Status.PROCESSING)
             # Out of funds, busy or out of reach: the rest would only hear the same.
             stopped = Status.PENDING in results or None in results
@@ -79,8 +85,8 @@ def due() -> QuerySet[Order]:
 
 
 def lease(provider: Provider) -> timedelta:
-    """How long one call may take at most (see ProviderClient), and a little more."""
-    return timedelta(seconds=provider.connect_timeout + 2 * provider.read_timeout + 30)
+    """How long one call may take at most (see ProviderClient), and the time to begin it."""
+    return timedelta(seconds=provider.connect_timeout + 2 * provider.read_timeout + SPARE_SECONDS)
 
 
 @transaction.atomic
@@ -119,15 +125,18 @@ def sweep() -> int:
 
 
 def _send(
-    pool: ThreadPoolExecutor, client: ProviderClient, orders: list[Order]
+    pool: ThreadPoolExecutor, client: ProviderClient, orders: list[Order], *, call_until: float
 ) -> Iterator[tuple[Order, Future[str]]]:
     """Only the calls run in threads; the database is left to the caller's."""
-    futures = {pool.submit(_buy, client, order): order for order in orders}
+    futures = {pool.submit(_buy, client, order, call_until): order for order in orders}
     for future in as_completed(futures):
         yield futures[future], future
 
 
-def _buy(client: ProviderClient, order: Order) -> str:
+def _buy(client: ProviderClient, order: Order, call_until: float) -> str:
+    # A job that was frozen here may outlive its lease, and staff may have sent the order again.
+    if time.monotonic() > call_until:
+        raise ProviderUnreachable("our own job was held up before the call")
     return client.add(_upstream_order(order))
 
 

@@ -22,7 +22,7 @@ def test_sync_all_queues_one_job_for_each_enabled_provider():
 
     tasks.sync_all()
 
-    assert queued() == [
+    assert sorted(queued()) == [
         ("catalog.tasks.sync_provider", (first.pk,)),
         ("catalog.tasks.sync_provider", (second.pk,)),
     ]

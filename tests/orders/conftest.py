@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,14 @@ def meanwhile(
     return lambda happening: monkeypatch.setattr(
         dispatch, "client_for", lambda provider: Meanwhile(client_for(provider), happening)
     )
+
+
+def balance(order: Order) -> Decimal:
+    """What the order's wallet holds now."""
+    order.wallet.refresh_from_db()
+    return order.wallet.balance
+
+
+def adds(sandbox: SandboxInTest) -> list[Mapping[str, str]]:
+    """The calls with which the sandbox was asked to sell."""
+    return [call for call in sandbox.calls if call["action"] == "add"]

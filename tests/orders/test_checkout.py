@@ -1,4 +1,4 @@
-"""Selling: the exact charge, all or nothing, once per idempotency key, and previews that agree."""
+"""Selling: the exact charge, all or nothing, once per idempotency key."""
 
 from __future__ import annotations
 
@@ -472,108 +472,6 @@ def test_key_that_cannot_be_kept_is_refused(customer, service, key, nothing_chan
 
     with pytest.raises(InvalidIdempotencyKey):
         buy(customer, draft(service), idempotency_key=key)
-
-
-# --- previews ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("quantity", [10, 999, 10_000])
-def test_preview_tells_what_the_order_then_costs(customer, service, quantity):
-    shown = preview(customer=customer, currency="USD", draft=draft(service, quantity))
-
-    assert (shown.problems, shown.balance) == ((), 10)
-    assert shown.listed.service == service
-    assert shown.quote.charge == Decimal("1.30") * quantity / 1000
-    assert shown.missing == max(shown.quote.charge - 10, 0)
-    if not shown.missing:
-        placed = buy(customer, draft(service, quantity), at_most=shown.quote.charge)
-        assert placed.order.charge == shown.quote.charge
-        assert placed.balance_after == shown.balance - shown.quote.charge
-    else:
-        with pytest.raises(InsufficientFunds) as refused:
-            buy(customer, draft(service, quantity))
-        assert refused.value.required == shown.quote.charge
-
-
-def test_preview_tells_the_price_beside_problems_that_do_not_touch_it(customer, service):
-    shown = preview(
-        customer=customer, currency="USD", draft=OrderDraft(service.pk, {"quantity": 1000})
-    )
-
-    assert shown.problems == (Problem("link", ProblemCode.REQUIRED),)
-    assert shown.quote.charge == Decimal("1.30")
-
-
-def test_preview_of_a_quantity_that_cannot_be_sold_shows_the_service_without_a_price(
-    customer, service
-):
-    shown = preview(customer=customer, currency="USD", draft=draft(service, 1))
-
-    assert (shown.listed.service, shown.quote, shown.missing) == (service, None, 0)
-    assert [problem.code for problem in shown.problems] == [ProblemCode.TOO_SMALL]
-
-
-@pytest.mark.parametrize("service_id", [999_999, -1, 10**40])
-def test_preview_of_an_unknown_service_shows_nothing(customer, service_id):
-    shown = preview(customer=customer, currency="USD", draft=OrderDraft(service_id, {}))
-
-    assert (shown.listed, shown.quote, shown.problems) == (None, None, ())
-
-
-def test_preview_of_a_service_that_is_off_shows_nothing(customer):
-    off = ServiceFactory(disabled_by_staff=True)
-
-    shown = preview(customer=customer, currency="USD", draft=draft(off))
-
-    assert (shown.listed, shown.quote, shown.problems) == (None, None, ())
-
-
-def test_preview_needs_no_wallet(service):
-    shown = preview(customer=UserFactory(), currency="USD", draft=draft(service))
-
-    assert (shown.balance, shown.missing) == (0, Decimal("1.30"))
-    assert Wallet.objects.count() == 0
-
-
-@pytest.mark.parametrize(
-    "values", [{"link": LINK, "quantity": 1000}, {"quantity": 10**99}, {}, {"runs": 7}]
-)
-def test_preview_writes_nothing(customer, service, values):
-    with CaptureQueriesContext(connection) as queries:
-        preview(customer=customer, currency="USD", draft=OrderDraft(service.pk, values))
-
-    assert {query["sql"].split()[0] for query in queries} == {"SELECT"}
-
-
-class Previews(TestCase):
-    """Whatever is typed: the preview never raises, and agrees with what checkout then says."""
-
-    @settings(max_examples=60, deadline=None)
-    @given(
-        service_id=st.sampled_from(["the service", "another", None, "abc", 10**30]),
-        values=st.dictionaries(
-            st.sampled_from(["link", "quantity", "comments", "runs"]),
-            st.sampled_from([LINK, "1000", 1000, 1, 20_000, None, "", "x y", "\x00", 1.5, [1]]),
-        ),
-    )
-    def test_preview_agrees_with_checkout(self, service_id, values):
-        service, wallet = ServiceFactory(), WalletFactory(funds=2)
-        ids = {"the service": service.pk, "another": service.pk + 1}
-        drafted = OrderDraft(ids.get(service_id, service_id), values)
-
-        shown = preview(customer=wallet.user, currency="USD", draft=drafted)
-
-        try:
-            placed = buy(wallet.user, drafted)
-        except InvalidOrder as invalid:
-            agreed = shown.problems == invalid.problems
-        except ServiceNotFound:
-            agreed = shown.listed is None
-        except InsufficientFunds as poor:
-            agreed = shown.missing == poor.required - poor.available
-        else:
-            agreed = shown.problems == () and shown.quote.charge == placed.order.charge
-        assert agreed
 
 
 def test_checkout_takes_a_bounded_number_of_queries(customer, service, django_assert_num_queries):
