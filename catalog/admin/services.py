@@ -141,6 +141,23 @@ def _margin(price: Price, *, cost: str) -> str:
     return gettext("cost %(cost)s · %(margin)s %%") % {"cost": cost, "margin": f"{margin:+.1f}"}
 
 
+# Rewritten by every sync: shown, never edited.
+_FROM_PROVIDER = (
+    "provider",
+    "external_id",
+    "provider_name",
+    "provider_category",
+    "provider_type",
+    "rate",
+    "limits",
+    "refill",
+    "cancel",
+    "dripfeed",
+    "provider_description",
+    "vanished_at",
+)
+
+
 @admin.register(Service)
 class ServiceAdmin(ModelAdmin):
     """The provider's columns are shown, ours are edited. Services come and go only by sync."""
@@ -164,40 +181,10 @@ class ServiceAdmin(ModelAdmin):
         (_("Price"), {"fields": ("price_table", "markup_percent", "allow_below_cost")}),
         (
             _("As the provider says"),
-            {
-                "fields": (
-                    "provider",
-                    "external_id",
-                    "provider_name",
-                    "provider_category",
-                    "provider_type",
-                    "rate",
-                    "limits",
-                    "refill",
-                    "cancel",
-                    "dripfeed",
-                    "provider_description",
-                    "vanished_at",
-                )
-            },
+            {"fields": _FROM_PROVIDER},
         ),
     )
-    readonly_fields = (
-        "state_now",
-        "price_table",
-        "provider",
-        "external_id",
-        "provider_name",
-        "provider_category",
-        "provider_type",
-        "rate",
-        "limits",
-        "refill",
-        "cancel",
-        "dripfeed",
-        "provider_description",
-        "vanished_at",
-    )
+    readonly_fields = ("state_now", "price_table", *_FROM_PROVIDER)
     list_display = (
         "id",
         "names",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from accounts.models import Alert
-from catalog.models import Provider
+from accounts.models import Alert, User, Wallet
+from catalog.models import Provider, Service
 from catalog.order_types import ServiceType
 from catalog.providers import ProviderClient, UpstreamOrder
 from catalog.providers.registry import client_for
@@ -21,9 +21,13 @@ from orders import dispatch
 from orders.clock import from_now
 from orders.models import Order
 from orders.statuses import Status
-from tests.factories import OrderFactory, ServiceFactory
+from tests.books import breaches
+from tests.factories import OrderFactory, ServiceFactory, WalletFactory
 from tests.sandbox import SandboxInTest
 
+LINK = "https://instagram.com/someone"
+# Of an order of 1.30 from a wallet of 100.
+SPENT, WHOLE = Decimal("98.70"), Decimal(100)
 MENU = {item.type: item for item in reversed(menu(SHORTEST))}
 
 
@@ -31,6 +35,30 @@ MENU = {item.type: item for item in reversed(menu(SHORTEST))}
 def _own_data_folder(settings: Any, tmp_path: Path) -> None:
     """Jobs that want to be alone are told by files there; other tests run at the same time."""
     settings.DATA_DIR = tmp_path
+
+
+@pytest.fixture
+def books() -> Iterator[None]:
+    """The books add up when the test is over."""
+    yield
+    assert breaches() == []
+
+
+@pytest.fixture
+def wallet(db: None) -> Wallet:
+    """Holds 10 USD."""
+    return WalletFactory(funds=10)
+
+
+@pytest.fixture
+def customer(wallet: Wallet) -> User:
+    return wallet.user
+
+
+@pytest.fixture
+def service(db: None) -> Service:
+    """1.30 USD per 1000."""
+    return ServiceFactory()
 
 
 @pytest.fixture

@@ -44,26 +44,9 @@ from tests.factories import (
     WalletFactory,
     fund,
 )
+from tests.orders.conftest import LINK
 
 pytestmark = pytest.mark.django_db
-
-LINK = "https://instagram.com/someone"
-
-
-@pytest.fixture
-def wallet():
-    return WalletFactory(funds=10)
-
-
-@pytest.fixture
-def customer(wallet):
-    return wallet.user
-
-
-@pytest.fixture
-def service():
-    """1.30 USD per 1000."""
-    return ServiceFactory()
 
 
 def draft(service, quantity=1000, **values):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -21,10 +20,12 @@ from orders.clock import from_now
 from orders.dispatch import FIRST_CHECK, FUNDS_PAUSE, LONGEST_PAUSE, lease
 from orders.models import Order
 from orders.statuses import Status
-from tests.books import breaches
 from tests.factories import OrderFactory
 from tests.orders.conftest import (
+    LINK,
     MENU,
+    SPENT,
+    WHOLE,
     adds,
     balance,
     make_due,
@@ -32,16 +33,7 @@ from tests.orders.conftest import (
     waiting,
 )
 
-pytestmark = pytest.mark.django_db
-
-LINK = "https://instagram.com/someone"
-SPENT, WHOLE = Decimal("98.70"), Decimal(100)
-
-
-@pytest.fixture(autouse=True)
-def _books_add_up():
-    yield
-    assert breaches() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
 
 
 def send(provider):

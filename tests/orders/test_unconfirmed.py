@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 from django.db import DatabaseError
 from django.utils import timezone
@@ -13,9 +11,11 @@ from orders import cancellations, dispatch, unconfirmed
 from orders.dispatch import sweep
 from orders.models import Order
 from orders.statuses import Status
-from tests.books import breaches
 from tests.factories import StaffFactory
 from tests.orders.conftest import (
+    LINK,
+    SPENT,
+    WHOLE,
     adds,
     balance,
     let_leases_run_out,
@@ -24,16 +24,7 @@ from tests.orders.conftest import (
     waiting,
 )
 
-pytestmark = pytest.mark.django_db
-
-LINK = "https://instagram.com/someone"
-SPENT, WHOLE = Decimal("98.70"), Decimal(100)
-
-
-@pytest.fixture(autouse=True)
-def _books_add_up():
-    yield
-    assert breaches() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
 
 
 def send(provider):
