@@ -315,3 +315,16 @@ def test_own_language_wins_over_the_browsers(signed_in, customer):
 
     assert '<html lang="tr">' in response.content.decode()
     translation.deactivate()
+
+
+def test_mail_after_sign_up_is_signed_by_the_shop(client, db, settings, mailoutbox):
+    settings.STORE_NAME = "Corner Shop"
+
+    client.post(
+        reverse("account_signup"),
+        {"email": "new@example.com", "password1": "a-long-enough-word-9", "currency": "XAF"},
+    )
+
+    (mail,) = mailoutbox
+    assert mail.to == ["new@example.com"]
+    assert "Thank you for using Corner Shop!" in mail.body
