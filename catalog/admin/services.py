@@ -190,7 +190,6 @@ class ServiceAdmin(ModelAdmin):
         "names",
         "category",
         "state",
-        "type",
         "supplier",
         *(_price_cell(currency) for currency in Currency),
     )

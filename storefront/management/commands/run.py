@@ -64,19 +64,19 @@ class Command(BaseCommand):
             supervisor.start("sandbox provider", (*MANAGE, "sandbox_provider"), environment=quiet)
         self._tell("Preparing database and files.")
         prepare()
-        if has_sandbox:
+        if has_sandbox and not Service.objects.exists():
             self._wait(supervisor, "sandbox provider", _sandbox_listens)
-            if not Service.objects.exists():
-                self._tell("Filling the store with demonstration data.")
-                demo.seed(customers=1, services=settings.SANDBOX_SERVICES)
-            demo.point_at_sandbox()
-        banner = self._banner()
-        connections.close_all()
+            self._tell("Filling the store with demonstration data.")
+            demo.seed(customers=1, services=settings.SANDBOX_SERVICES)
         supervisor.start("website", WEB, environment=quiet)
         supervisor.start("worker", (*MANAGE, "qcluster"), environment=quiet)
+        if has_sandbox:
+            demo.point_at_sandbox()
+            self._wait(supervisor, "sandbox provider", _sandbox_listens)
+        banner = self._banner()
+        connections.close_all()
         self._wait(supervisor, "website", _site_answers)
-        self.stdout.write(banner)
-        self.stdout.flush()
+        self._tell(banner)
         while True:
             supervisor.look()
             time.sleep(0.5)
