@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from allauth.account.adapter import get_adapter
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -19,8 +21,13 @@ def key_in_headers(request: HttpRequest) -> str:
 
 
 def client_address(request: HttpRequest) -> str:
-    """The address at the other end of the connection."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+    """The client's address: what our own proxies say (TRUSTED_PROXY_COUNT), else the other end of
+    the connection; not always readable."""
+    try:
+        return str(get_adapter().get_client_ip(request))
+    except (PermissionDenied, ImproperlyConfigured):
+        # Came around the proxies, or names no address: no reason to refuse a good key.
+        return str(request.META.get("REMOTE_ADDR", ""))
 
 
 class ApiKeyAuthentication(BaseAuthentication):
