@@ -187,8 +187,10 @@ class Sandbox:
         return reply
 
     def control(self, order: Mapping[str, Any]) -> object:
-        """Carry out a remote command: an object with any of `misbehave`, `behave`, `advance`,
+        """Carry out a remote command: an object with some of `misbehave`, `behave`, `advance`,
         `speed`, `balance`. Raises ValueError for one that cannot be understood."""
+        if not order or order.keys() - {"misbehave", "behave", "advance", "speed", "balance"}:
+            raise ValueError("the command cannot be understood")
         try:
             if (misbehave := order.get("misbehave")) is not None:
                 self.misbehave(misbehave.pop("action"), misbehave.pop("kind"), **misbehave)

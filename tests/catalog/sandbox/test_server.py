@@ -547,6 +547,8 @@ def test_control_moves_clock_and_balance(sandbox: SandboxInTest, control: Call, 
         {"misbehave": {"action": "add", "kind": "html", "nonsense": 1}},
         {"advance": "soon"},
         {"balance": "much"},
+        {"action": "add", "kind": "html"},
+        {},
     ],
 )
 def test_control_refuses_what_it_does_not_understand(control: Call, command: object) -> None:
