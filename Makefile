@@ -10,7 +10,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 PYTEST := $(BIN)/pytest -q -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint fix bench lock
+.PHONY: help run test check lint fix bench faults lock
 
 help: ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -20,7 +20,7 @@ run: $(VENV)/run.stamp ## the store with demo data: website, worker and a sandbo
 
 test: $(VENV)/dev.stamp ## the whole suite on SQLite, then on a PostgreSQL of its own
 	$(PYTEST) -m "not postgresql"
-	$(BIN)/python -m tests.postgres $(PYTEST) -m "not browser and not process"
+	$(BIN)/python -m tests.postgres $(PYTEST) -m "not browser and not process and not sqlite"
 
 check: lint test ## everything that must hold before a commit
 
@@ -41,6 +41,9 @@ fix: $(VENV)/dev.stamp ## mend what machines can: lint, format, translation file
 
 bench: $(VENV)/dev.stamp ## how long the hot paths take, side by side
 	$(BIN)/python -m tests.benchmarks
+
+faults: $(VENV)/dev.stamp ## break everything on purpose, with real processes; prints the table
+	$(BIN)/python -m tests.faults.matrix
 
 lock: $(VENV)/uv.stamp ## requirements/*.txt anew, from pyproject.toml
 	$(UV_COMPILE) requirements/uv.in --output-file requirements/uv.txt

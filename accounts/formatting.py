@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 from accounts.money import Currency
 
@@ -30,6 +30,12 @@ def money(amount: Decimal, currency: str, language: str) -> str:
 def number(value: int | Decimal, language: str) -> str:
     """A count with the language's separators: 10,000 · 10 000 · 10.000."""
     return _print(Decimal(value), "#,##0", language)
+
+
+def percent(value: int, language: str) -> str:
+    """A whole number of percent: 98% · 98 % · %98."""
+    printed: str = format_percent(Decimal(value) / 100, locale=language.replace("-", "_"))
+    return printed
 
 
 def _print(value: Decimal, pattern: str, language: str) -> str:

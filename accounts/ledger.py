@@ -123,8 +123,15 @@ def _apply(leg: Leg, entry: JournalEntry, locked: dict[int, Wallet]) -> Posting:
     return posting
 
 
-def charge(wallet: Wallet, amount: Decimal, *, key: str, subject: str) -> JournalEntry:
-    """Take `amount` (more than zero, wallet's currency) for a sale.
+def charge(
+    wallet: Wallet,
+    amount: Decimal,
+    *,
+    key: str,
+    subject: str,
+    account: Account = Account.SALES,
+) -> JournalEntry:
+    """Take `amount` (more than zero, wallet's currency) for a sale, or into a reserve.
 
     Once per key. Raises InsufficientFunds or UnbalancedEntry, and then nothing has changed.
     """
@@ -135,7 +142,7 @@ def charge(wallet: Wallet, amount: Decimal, *, key: str, subject: str) -> Journa
         subject=subject,
         legs=[
             Leg(-amount, wallet.currency, wallet=wallet),
-            Leg(amount, wallet.currency, Account.SALES),
+            Leg(amount, wallet.currency, account),
         ],
     )
 
@@ -148,8 +155,9 @@ def refund(
     subject: str,
     reason: str = "",
     actor: User | None = None,
+    account: Account = Account.SALES,
 ) -> JournalEntry:
-    """Give `amount` (more than zero, wallet's currency) of a sale back.
+    """Give `amount` (more than zero, wallet's currency) of a sale, or of a reserve, back.
 
     Once per key. Raises UnbalancedEntry, and then nothing has changed.
     """
@@ -162,8 +170,40 @@ def refund(
         actor=actor,
         legs=[
             Leg(amount, wallet.currency, wallet=wallet),
-            Leg(-amount, wallet.currency, Account.SALES),
+            Leg(-amount, wallet.currency, account),
         ],
+    )
+
+
+def serve(amount: Decimal, *, currency: str, key: str, subject: str) -> JournalEntry:
+    """Earn `amount` of what is reserved (negative: put it back into the reserve).
+
+    Once per key. Raises UnbalancedEntry, and then nothing has changed.
+    """
+    return post(
+        key=key,
+        kind=EntryKind.SERVED,
+        subject=subject,
+        legs=[
+            Leg(-amount, currency, Account.RESERVED),
+            Leg(amount, currency, Account.SALES),
+        ],
+    )
+
+
+def write_off(
+    amount: Decimal, *, currency: str, key: str, subject: str, reason: str
+) -> JournalEntry:
+    """Book `amount` (more than zero) that was paid back for something delivered after all: a sale
+    that was made, and a loss. No wallet moves. Once per key. Raises UnbalancedEntry.
+    """
+    _refuse_negative(amount)
+    return post(
+        key=key,
+        kind=EntryKind.LOSS,
+        subject=subject,
+        reason=reason,
+        legs=[Leg(amount, currency, Account.SALES), Leg(-amount, currency, Account.LOSSES)],
     )
 
 

@@ -155,6 +155,8 @@ class EntryKind(models.TextChoices):
     CHARGE = "charge", _("Order")
     REFUND = "refund", _("Refund")
     ADJUSTMENT = "adjustment", _("Adjustment")
+    SERVED = "served", _("Served out of a reserve")
+    LOSS = "loss", _("Loss")
 
 
 class Account(models.TextChoices):
@@ -164,6 +166,8 @@ class Account(models.TextChoices):
     WALLET = "wallet", _("Wallet")
     SALES = "sales", _("Sales")
     ADJUSTMENTS = "adjustments", _("Adjustments")
+    RESERVED = "reserved", _("Reserved for subscriptions")  # charged, and not yet earned
+    LOSSES = "losses", _("Losses")  # paid back to customers for what was delivered after all
 
 
 class JournalEntry(models.Model):
@@ -301,3 +305,19 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} · {self.subject}"
+
+
+class JobAttempt(models.Model):
+    """A job that has begun and not ended: it runs, or its worker was killed (accounts/jobs.py)."""
+
+    job = models.CharField(_("job"), max_length=100, unique=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    last_at = models.DateTimeField(_("last time"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("unfinished job")
+        verbose_name_plural = _("unfinished jobs")
+        ordering = ["-last_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.job

@@ -22,7 +22,7 @@ from accounts.money import (
     RateField,
     ScaledDecimalField,
 )
-from catalog.order_types import SOLD_TYPES, ServiceType
+from catalog.order_types import ORDER_TYPES, SOLD_TYPES, ServiceType
 from catalog.search import normalise
 
 
@@ -42,6 +42,15 @@ class Dialect(models.TextChoices):
     """API dialects that we can buy through; each is a client in catalog/providers."""
 
     PANEL = "panel", _("Panel dialect (API v2)")
+    REST = "rest", _("REST dialect (API v1)")
+
+
+class Breaker(models.TextChoices):
+    """Whether calls to a provider are let through (catalog/health.py)."""
+
+    CLOSED = "closed", _("Working")
+    OPEN = "open", _("Interrupted")
+    PROBING = "probing", _("Being tried")
 
 
 class Provider(models.Model):
@@ -74,6 +83,62 @@ class Provider(models.Model):
         _("enabled"),
         default=True,
         help_text=_("Off: nothing is sold or sent, and it is synced only by hand."),
+    )
+    maintenance = models.BooleanField(
+        _("maintenance"),
+        default=False,
+        help_text=_("On: it is sold on, and orders wait to be sent until this is off again."),
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        _("requests per minute"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("What the provider allows us. Empty: no limit."),
+    )
+    low_balance = RateField(  # type: ignore[misc]
+        _("low balance"),
+        null=True,
+        blank=True,
+        help_text=_("Staff are told below this (provider's currency). Empty: never."),
+    )
+    reconcile_by_ids = models.BooleanField(
+        _("look for lost orders by their ids"),
+        default=False,
+        help_text=_(
+            "For orders of unknown outcome: asks for the status of the ids around the lost call, "
+            "at most ten requests. Only for providers whose ids are consecutive numbers."
+        ),
+    )
+
+    # Kept by the machine (catalog/health.py, orders/book.py); by the database's clock.
+    breaker = models.CharField(
+        _("circuit breaker"),
+        max_length=8,
+        choices=Breaker.choices,
+        default=Breaker.CLOSED,
+        editable=False,
+    )
+    breaker_until = models.DateTimeField(
+        _("interrupted until"), null=True, blank=True, editable=False
+    )
+    breaker_reason = models.CharField(
+        _("interrupted because"), max_length=300, blank=True, editable=False
+    )
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0, editable=False)
+    # While set: our funds there were used up, and nothing is sent before then.
+    funds_wait_until = models.DateTimeField(
+        _("waiting for funds until"), null=True, blank=True, editable=False
+    )
+    window_started_at = models.DateTimeField(null=True, blank=True, editable=False)
+    window_calls = models.PositiveIntegerField(default=0, editable=False)
+    balance = RateField(  # type: ignore[misc]
+        _("balance there"), null=True, blank=True, editable=False
+    )
+    balance_at = models.DateTimeField(_("balance read"), null=True, blank=True, editable=False)
+    # What the balance should be by our book: the last agreed reading, and what moved since.
+    book_balance = RateField(  # type: ignore[misc]
+        _("balance by our book"), null=True, blank=True, editable=False
     )
 
     class Meta:
@@ -151,6 +216,38 @@ class Category(models.Model):
         return normalise(f"{self.shown_name} {network}")
 
 
+class LinkTarget(models.TextChoices):
+    """What a service's link must lead to. Empty on a service: as its name tells."""
+
+    ANY = "any", _("Anything: links are not checked")
+    PROFILE = "profile", _("A profile, page or channel")
+    POST = "post", _("A single post, video or track")
+    GROUP = "group", _("A group, server or invitation")
+
+
+class RefillBy(models.TextChoices):
+    """Who does a service's refills. Empty on a service: the provider, where it lists refill."""
+
+    STAFF = "staff", _("Our staff, by hand")
+    NOBODY = "nobody", _("Nobody: no refill is offered")
+
+
+class DripfeedBy(models.TextChoices):
+    """Who runs a drip-feed. Empty on a service: our schedule, where the provider lists it."""
+
+    OURS = "ours", _("Our own schedule")
+    PROVIDER = "provider", _("The provider, passed on")
+    NOBODY = "nobody", _("Nobody: no drip-feed is offered")
+
+
+class SameLink(models.TextChoices):
+    """What becomes of an order whose link has a running order of the same service."""
+
+    QUEUE = "queue", _("It waits for the other one")
+    REFUSE = "refuse", _("It is refused")
+    OFF = "off", _("It is sent at once")
+
+
 # By category, as staff ordered both; new services stand in the order in which they were imported.
 SHOP_ORDER = ("category__position", "category__source_name", "position", "pk")
 
@@ -219,6 +316,37 @@ class Service(models.Model):
     average_time = models.CharField(
         _("estimated time"), max_length=60, blank=True, help_text=_("e.g. 1-3 hours")
     )
+    link_target = models.CharField(
+        _("link"),
+        max_length=8,
+        choices=LinkTarget.choices,
+        blank=True,
+        help_text=_("What the link must lead to. Empty: as the names tell."),
+    )
+    same_link = models.CharField(
+        _("same link"), max_length=8, choices=SameLink.choices, default=SameLink.QUEUE
+    )
+    refill_by = models.CharField(
+        _("refills by"),
+        max_length=8,
+        choices=RefillBy.choices,
+        blank=True,
+        help_text=_("Empty: the provider, where it lists refill."),
+    )
+    refill_days = models.PositiveSmallIntegerField(
+        _("guarantee (days)"),
+        null=True,
+        blank=True,
+        default=30,
+        help_text=_("From completion on. Empty: without end."),
+    )
+    dripfeed_by = models.CharField(
+        _("drip-feed by"),
+        max_length=8,
+        choices=DripfeedBy.choices,
+        blank=True,
+        help_text=_("Empty: our own schedule, where the provider lists drip-feed."),
+    )
     # What customers search: the shown names and the network, normalised (catalog/search.py).
     search_text = models.TextField(default="", editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -263,6 +391,28 @@ class Service(models.Model):
         return self.description or self.provider_description
 
     @property
+    def offers_refill(self) -> bool:
+        """Whether an order made now comes with a guarantee."""
+        if self.refill_by == RefillBy.NOBODY:
+            return False
+        return self.refill or self.refill_by == RefillBy.STAFF
+
+    @property
+    def offers_dripfeed(self) -> bool:
+        """Whether an order may be spread over several runs."""
+        row = ORDER_TYPES.get(self.type)
+        if row is None or "runs" not in row.optional:
+            return False
+        if self.dripfeed_by == DripfeedBy.NOBODY:
+            return False
+        return self.dripfeed or self.dripfeed_by == DripfeedBy.OURS
+
+    @property
+    def passes_dripfeed_on(self) -> bool:
+        """Whether the provider runs the drip-feed, as one order of its own."""
+        return self.dripfeed and self.dripfeed_by == DripfeedBy.PROVIDER
+
+    @property
     def is_orderable(self) -> bool:
         """Whether `ServiceQuerySet.orderable` would return it."""
         return bool(
@@ -274,6 +424,70 @@ class Service(models.Model):
             and self.provider.enabled
             and self.category.enabled
         )
+
+
+class Substitute(models.Model):
+    """Another provider's service that may deliver in a service's place (orders/dispatch.py)."""
+
+    service = models.ForeignKey(
+        Service, models.CASCADE, related_name="substitutes", verbose_name=_("service")
+    )
+    substitute = models.ForeignKey(
+        Service, models.CASCADE, related_name="substitutes_for", verbose_name=_("substitute")
+    )
+    position = models.PositiveIntegerField(pgettext_lazy("sorting", "order"), default=0)
+
+    class Meta:
+        verbose_name = _("substitute")
+        verbose_name_plural = _("substitutes")
+        ordering = ["position", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["service", "substitute"], name="substitute_unique"),
+            models.CheckConstraint(
+                condition=~Q(service=F("substitute")), name="substitute_is_another"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.substitute)
+
+    def clean(self) -> None:
+        """Refuses what could not take the service's place."""
+        super().clean()
+        if self.service_id is None or self.substitute_id is None:
+            return
+        if self.service.provider_id == self.substitute.provider_id:
+            raise ValidationError({"substitute": _("Choose a service of another provider.")})
+        if self.service.type != self.substitute.type:
+            raise ValidationError({"substitute": _("Choose a service of the same type.")})
+
+
+class ServiceFacts(models.Model):
+    """What our own orders of the last 30 days tell of a service (orders/facts.py).
+
+    Times in seconds, of finished orders of about 1000 units; null: fewer than ten of them.
+    """
+
+    service = models.OneToOneField(
+        Service, models.CASCADE, related_name="facts", verbose_name=_("service")
+    )
+    orders = models.PositiveIntegerField(_("orders measured"), default=0)
+    start_average = models.PositiveIntegerField(null=True)
+    start_median = models.PositiveIntegerField(null=True)
+    start_p90 = models.PositiveIntegerField(null=True)
+    completion_average = models.PositiveIntegerField(null=True)
+    completion_median = models.PositiveIntegerField(null=True)
+    completion_p90 = models.PositiveIntegerField(null=True)
+    # Percent of all finished orders (of any size) that were completed in full.
+    completion_rate = models.PositiveSmallIntegerField(_("completion rate"), null=True)
+    measured_at = models.DateTimeField(_("measured"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("measured facts")
+        verbose_name_plural = _("measured facts")
+
+    def __str__(self) -> str:
+        return str(self.service)
 
 
 class ManualPrice(models.Model):

@@ -6,10 +6,13 @@ Source: the market's panel dialect; `type` of a service selects the row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from django.db import models
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 
 class ServiceType(models.TextChoices):
@@ -85,10 +88,85 @@ ORDER_TYPES: dict[str, OrderType] = {
     ),
 }
 
-# The types that checkout accepts today.
-SOLD_TYPES = frozenset({ServiceType.DEFAULT, ServiceType.PACKAGE, ServiceType.CUSTOM_COMMENTS})
+# The types that checkout accepts: all that the table knows.
+SOLD_TYPES = frozenset(ORDER_TYPES)
 
-LIST_FIELDS = frozenset({"comments", "usernames", "hashtags", "keywords", "groups"})
+
+class FieldKind(StrEnum):
+    """What a field holds, and so how it is read, drawn and published."""
+
+    LINK = "link"  # as people paste it (catalog/links.py)
+    URL = "url"  # the full address of a page, http or https
+    NAME = "name"  # a user's name, with or without @
+    TEXT = "text"  # one line
+    LINES = "lines"  # a list: one entry a line
+    NUMBER = "number"  # a whole number
+    CHOICE = "choice"  # one of `choices`
+    COUNTRY = "country"  # two letters or a name (catalog/countries.py)
+    DATE = "date"  # d/m/Y, after today
+
+
+@dataclass(frozen=True)
+class FieldRule:
+    """What may stand in a field, in every type that has it.
+
+    `quantity`, `min` and `max` are limited by their service, which `minimum` does not replace.
+    """
+
+    kind: FieldKind
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: Mapping[str, str | Promise] | None = None  # value → what it means
+    needed_if: tuple[str, str] | None = None  # (field, value): required then, unused otherwise
+
+
+DEVICES: dict[str, str | Promise] = {
+    "1": _("Computers"),
+    "2": _("Phones (Android)"),
+    "3": _("Phones (iOS)"),
+    "4": _("All phones"),
+    "5": _("Computers and phones"),
+}
+GOOGLE, REFERRER, DIRECT = "1", "2", "3"
+TRAFFIC: dict[str, str | Promise] = {
+    GOOGLE: _("From a Google search"),
+    REFERRER: _("From another page"),
+    DIRECT: _("Direct, from nowhere"),
+}
+# Beyond these a drip-feed or a subscription is a mistake in typing, not a wish.
+_MONTH = 30 * 24 * 60
+
+FIELDS: dict[str, FieldRule] = {
+    "link": FieldRule(FieldKind.LINK),
+    "quantity": FieldRule(FieldKind.NUMBER, minimum=1),
+    "runs": FieldRule(FieldKind.NUMBER, minimum=1, maximum=1000),
+    "interval": FieldRule(FieldKind.NUMBER, minimum=1, maximum=_MONTH),  # minutes
+    "comments": FieldRule(FieldKind.LINES),
+    "usernames": FieldRule(FieldKind.LINES),
+    "hashtags": FieldRule(FieldKind.LINES),
+    "keywords": FieldRule(FieldKind.LINES),
+    "groups": FieldRule(FieldKind.LINES),
+    "hashtag": FieldRule(FieldKind.TEXT),
+    "username": FieldRule(FieldKind.NAME),
+    "media": FieldRule(FieldKind.LINK),
+    "answer_number": FieldRule(FieldKind.NUMBER, minimum=1, maximum=1000),
+    "min": FieldRule(FieldKind.NUMBER, minimum=1),
+    "max": FieldRule(FieldKind.NUMBER, minimum=1),
+    "posts": FieldRule(FieldKind.NUMBER, minimum=0, maximum=10_000),
+    "old_posts": FieldRule(FieldKind.NUMBER, minimum=0, maximum=10_000),
+    "delay": FieldRule(FieldKind.NUMBER, minimum=0, maximum=600),  # minutes
+    "expiry": FieldRule(FieldKind.DATE),
+    "country": FieldRule(FieldKind.COUNTRY),
+    "device": FieldRule(FieldKind.CHOICE, choices=DEVICES),
+    "type_of_traffic": FieldRule(FieldKind.CHOICE, choices=TRAFFIC),
+    "google_keyword": FieldRule(FieldKind.TEXT, needed_if=("type_of_traffic", GOOGLE)),
+    "referring_url": FieldRule(FieldKind.URL, needed_if=("type_of_traffic", REFERRER)),
+}
+
+LIST_FIELDS = frozenset(name for name, rule in FIELDS.items() if rule.kind is FieldKind.LINES)
+
+# New posts that a subscription asks for where the customer names no number.
+DEFAULT_POSTS = 30
 
 
 def lines_of(text: str) -> list[str]:

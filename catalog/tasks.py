@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from django_q.tasks import async_task
 
+from accounts import jobs
 from catalog.models import Provider
 from catalog.sync import sync
 
@@ -22,7 +23,10 @@ def sync_provider(provider_id: int) -> None:
     provider = Provider.objects.filter(pk=provider_id, enabled=True).first()
     if provider is None:
         return
-    record = sync(provider)
+    with jobs.attempt(f"sync_provider:{provider_id}") as may_run:
+        if not may_run:
+            return
+        record = sync(provider)
     log.info(
         "synced",
         provider=provider_id,

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from accounts.clock import from_now
 
-from django.db.models import DateTimeField, ExpressionWrapper, Value
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
-
-
-def from_now(delay: timedelta) -> Combinable:
-    """The moment `delay` after the statement runs."""
-    return ExpressionWrapper(Now() + Value(delay), output_field=DateTimeField())
+__all__ = ["from_now"]

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 
 from accounts.models import User
 from catalog.search import normalise
-from orders.models import Order
+from orders.models import Order, OrderEvent
 from orders.requests import LINK_LIMIT
 from orders.statuses import Status
 
@@ -34,9 +34,10 @@ def orders_of(
     ids: Sequence[int] = (),
     text: str = "",
 ) -> QuerySet[Order]:
-    """The customer's orders, newest first, with service and category loaded.
+    """The customer's orders, newest first, with what stands beside each (see `_owned`).
 
-    Empty filters do not filter; `text` looks in ids, links and service names.
+    Empty filters do not filter; `text` looks in ids, links and service names. The runs of a
+    drip-feed are ours alone: only the order that they belong to is listed.
     """
     orders = _owned(customer).order_by("-pk")
     if statuses:
@@ -82,8 +83,22 @@ def find_many(customer: User, references: Sequence[str]) -> dict[str, Order]:
     return found | {text: by_uuid[uuid] for text, uuid in uuids.items() if uuid in by_uuid}
 
 
+def runs_of(order: Order, *, newest: int) -> list[Order]:
+    """The newest runs of a drip-feed, latest first; of other orders none. One query."""
+    return list(order.run_orders.order_by("-run")[:newest])
+
+
+def history_of(order: Order) -> list[OrderEvent]:
+    """Everything that happened to an order, first to last; one query, API keys included."""
+    return list(order.events.select_related("api_key").order_by("pk"))
+
+
 def _owned(customer: User) -> QuerySet[Order]:
-    return Order.objects.filter(customer=customer).select_related("service__category")
+    """With service, category and measured facts, the schedule of a drip-feed, the terms of a
+    subscription, and the request to cancel; all in one query."""
+    return Order.objects.filter(customer=customer, parent=None).select_related(
+        "service__category", "service__facts", "dripfeed", "subscription", "cancel_request"
+    )
 
 
 def _order_id(text: str) -> int | None:

@@ -6,27 +6,51 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
-from catalog.models import Service
-from catalog.order_types import LIST_FIELDS, ORDER_TYPES, lines_of
+from django.utils import timezone
+
+from catalog import links
+from catalog.countries import country_code
+from catalog.models import LinkTarget, Service
+from catalog.order_types import (
+    DEFAULT_POSTS,
+    FIELDS,
+    ORDER_TYPES,
+    ChargedOn,
+    FieldKind,
+    FieldRule,
+    lines_of,
+)
 
 LINK_LIMIT = 2048
 CLIENT_REF_LIMIT = 255
+NAME_LIMIT = 255
 # One comment longer than this is accepted by no network; the whole list must fit a request.
 LINE_LIMIT = 1000
 LIST_LIMIT = 100_000
 _MAX_INTEGER = 2**63 - 1
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
-ORDER_FIELDS = frozenset(
-    name for row in ORDER_TYPES.values() for name in (*row.fields, *row.optional)
-)
+_DAY_FIRST = re.compile(r"([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})")
+_YEAR_FIRST = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
+ORDER_FIELDS = frozenset(FIELDS)
+# What an order keeps in columns of its own.
+_COLUMNS = frozenset({"link", "quantity", "runs", "interval"})
+# The fields that say how much is charged.
+_COUNTED: dict[ChargedOn, frozenset[str]] = {
+    ChargedOn.QUANTITY: frozenset({"quantity", "runs"}),
+    ChargedOn.PACKAGE: frozenset(),
+    ChargedOn.COMMENTS: frozenset({"comments"}),
+    ChargedOn.USERNAMES: frozenset({"usernames"}),
+    ChargedOn.POSTS: frozenset({"max", "posts", "old_posts"}),
+}
 
 
 class ProblemCode(StrEnum):
@@ -37,7 +61,11 @@ class ProblemCode(StrEnum):
     TOO_SMALL = "too_small"  # params: minimum, maximum
     TOO_LARGE = "too_large"  # params: minimum, maximum
     TOO_LONG = "too_long"  # params: limit (characters)
+    TOO_LARGE_TOGETHER = "too_large_together"  # params: maximum (of all runs)
     NOT_ALLOWED = "not_allowed"
+    IN_THE_PAST = "in_the_past"
+    WRONG_NETWORK = "wrong_network"  # params: expected, found (catalog.models.Network)
+    WRONG_TARGET = "wrong_target"  # params: expected, found (catalog.models.LinkTarget)
 
 
 @dataclass(frozen=True)
@@ -89,13 +117,34 @@ class OrderDraft:
 
 
 @dataclass(frozen=True)
+class SubscriptionTerms:
+    """What a subscription asks for; `posts` are new and old ones together, `delay` is minutes."""
+
+    minimum: int
+    maximum: int
+    posts: int
+    delay: int
+    expires_on: date | None
+
+
+@dataclass(frozen=True)
 class OrderRequest:
-    """A checked order. `quantity` is what is charged and delivered (comments: their number)."""
+    """A checked order.
+
+    `quantity` is what is charged and delivered: of all runs together, the number of comments or
+    names, of a subscription the most that it can come to. `link` of a type without one is the
+    user's name. `fields` are the type's further fields as a provider takes them; `runs` (at least
+    two) and `interval` (minutes) are set for a drip-feed only.
+    """
 
     link: str
+    link_key: str
     quantity: int
     fields: Mapping[str, str]
     client_ref: str
+    runs: int | None = None
+    interval: int | None = None
+    terms: SubscriptionTerms | None = None
 
 
 def read_service_id(value: object) -> int:
@@ -109,37 +158,140 @@ def read_service_id(value: object) -> int:
 
 
 def read_request(draft: OrderDraft, service: Service) -> OrderRequest:
-    """Check a draft against the service's type and limits. Raises InvalidRequest."""
+    """Check a draft against the service's type, limits and links. Raises InvalidRequest."""
     row = ORDER_TYPES[service.type]
-    problems: list[Problem] = []
-    link, link_problem = _read_link(draft.values.get("link"))
-    problems += link_problem
-    fields: dict[str, str] = {}
-    quantity = max(service.min_quantity, 1)
+    reading = _Reading(draft.values, service)
     for name in row.fields:
-        if name == "link":
-            continue
-        value = draft.values.get(name)
-        if name == "quantity":
-            number, found = _read_quantity(value, service)
-            quantity = number or quantity
-        else:
-            text, found = _read_text(name, value)
-            if not found and name == row.charged_on:
-                quantity = len(lines_of(text))
-                found = _within_limits(name, quantity, service)
-            fields[name] = text
-        problems += found
+        reading.read(name, required=True)
+    runs = reading.read_runs()
     for name in row.optional:
-        # Running a drip-feed as one plain order would charge and deliver something else.
-        if read_integer(draft.values.get(name)) != 0 and not _is_blank(draft.values.get(name)):
-            problems.append(Problem(name, ProblemCode.NOT_ALLOWED))
+        if name not in ("runs", "interval"):
+            reading.read(name, required=False)
+    terms = reading.terms() if row.charged_on is ChargedOn.POSTS else None
+    quantity = reading.units(row.charged_on, terms)
     client_ref, found = _read_client_ref(draft.client_ref)
-    problems += found
+    problems = (*reading.problems, *found)
     if problems:
-        charged_on_wrong = any(p.field == row.charged_on for p in problems)
-        raise InvalidRequest(*problems, quantity=None if charged_on_wrong else quantity)
-    return OrderRequest(link=link, quantity=quantity, fields=fields, client_ref=client_ref)
+        # What is not to be had at all does not change the price of the rest.
+        wrong = {p.field for p in problems if p.code is not ProblemCode.NOT_ALLOWED}
+        counted_wrong = wrong & _COUNTED[row.charged_on]
+        raise InvalidRequest(*problems, quantity=None if counted_wrong else quantity)
+    texts = {name: str(value) for name, value in reading.found.items() if value is not None}
+    link = texts.pop("link", "") or texts["username"]
+    return OrderRequest(
+        link=link,
+        link_key=links.of_service(link, service).key,
+        quantity=quantity,
+        fields={name: text for name, text in texts.items() if name not in _COLUMNS},
+        client_ref=client_ref,
+        runs=runs,
+        interval=reading.number("interval") if runs else None,
+        terms=terms,
+    )
+
+
+class _Reading:
+    """The fields of one draft as they are understood, and what is wrong with them so far."""
+
+    def __init__(self, values: Mapping[str, object], service: Service) -> None:
+        self._values, self._service = values, service
+        self.found: dict[str, str | int | None] = {}
+        self.problems: list[Problem] = []
+
+    def read(self, name: str, *, required: bool) -> None:
+        """Understand one field by its rule, or say what is wrong with it."""
+        rule, value = FIELDS[name], self._values.get(name)
+        if rule.needed_if:
+            other, wanted = rule.needed_if
+            if self.found.get(other) != wanted:
+                return
+            required = True
+        if _is_empty(value):
+            if required:
+                self.problems.append(Problem(name, ProblemCode.REQUIRED))
+            return
+        try:
+            self.found[name] = _READERS[rule.kind](name, value, rule)
+            self._check(name, rule)
+        except InvalidRequest as wrong:
+            self.problems += wrong.problems
+
+    def number(self, name: str) -> int | None:
+        """A number that was read; None where it was not given, or is wrong."""
+        value = self.found.get(name)
+        wrong = any(problem.field == name for problem in self.problems)
+        return value if isinstance(value, int) and not wrong else None
+
+    def read_runs(self) -> int | None:
+        """How many runs a drip-feed is to have; None for a plain order."""
+        value = self._values.get("runs")
+        if _is_empty(value) or read_integer(value) in (0, 1):
+            return None
+        # Running a drip-feed as one plain order would charge and deliver something else.
+        if not self._service.offers_dripfeed:
+            self.problems.append(Problem("runs", ProblemCode.NOT_ALLOWED))
+            return None
+        self.read("runs", required=True)
+        self.read("interval", required=True)
+        runs, quantity = self.number("runs"), self.number("quantity")
+        most = self._service.max_quantity
+        if runs and quantity and runs * quantity > most:
+            self.problems.append(Problem("runs", ProblemCode.TOO_LARGE_TOGETHER, {"maximum": most}))
+        return runs
+
+    def terms(self) -> SubscriptionTerms | None:
+        """What a subscription asks for, where it can be priced; fills in the number of posts."""
+        least, most = self.number("min"), self.number("max")
+        if least and most and most < least:
+            limits = {"minimum": least, "maximum": self._service.max_quantity}
+            self.problems.append(Problem("max", ProblemCode.TOO_SMALL, limits))
+        posts = self.found["posts"] = self.number("posts") or DEFAULT_POSTS
+        old_posts = self.found["old_posts"] = self.number("old_posts") or None
+        if most is None:
+            return None
+        expiry = self.found.get("expiry")
+        return SubscriptionTerms(
+            minimum=least or most,
+            maximum=most,
+            posts=posts + (old_posts or 0),
+            delay=self.number("delay") or 0,
+            expires_on=_date(expiry) if isinstance(expiry, str) else None,
+        )
+
+    def units(self, charged_on: ChargedOn, terms: SubscriptionTerms | None) -> int:
+        """What is charged and delivered, where that could be read."""
+        match charged_on:
+            case ChargedOn.QUANTITY:
+                return (self.number("quantity") or 0) * (self.number("runs") or 1)
+            case ChargedOn.PACKAGE:
+                return max(self._service.min_quantity, 1)
+            case ChargedOn.POSTS:
+                return terms.maximum * terms.posts if terms else 0
+            case ChargedOn.COMMENTS | ChargedOn.USERNAMES:
+                return len(lines_of(str(self.found.get(charged_on.value, ""))))
+
+    def _check(self, name: str, rule: FieldRule) -> None:
+        """What depends on the service. Raises InvalidRequest."""
+        value = self.found[name]
+        if name in ("quantity", "min", "max") and isinstance(value, int):
+            self._check_limits(name, value)
+        elif rule.kind is FieldKind.LINES and name == ORDER_TYPES[self._service.type].charged_on:
+            self._check_limits(name, len(lines_of(str(value))))
+        elif name == "link":
+            link = links.of_service(str(value), self._service)
+            if wrong := links.mismatch(link, self._service):
+                is_target = isinstance(wrong.expected, LinkTarget)
+                code = ProblemCode.WRONG_TARGET if is_target else ProblemCode.WRONG_NETWORK
+                params = {"expected": wrong.expected.value, "found": wrong.found.value}
+                raise InvalidRequest(Problem(name, code, params))
+
+    def _check_limits(self, name: str, quantity: int) -> None:
+        least, most = self._service.min_quantity, self._service.max_quantity
+        limits = {"minimum": least, "maximum": most}
+        if quantity < max(least, 1):
+            raise InvalidRequest(Problem(name, ProblemCode.TOO_SMALL, limits))
+        if quantity > most:
+            raise InvalidRequest(Problem(name, ProblemCode.TOO_LARGE, limits))
 
 
 def read_integer(value: object) -> int | None:
@@ -161,15 +313,16 @@ def read_integer(value: object) -> int | None:
     return None
 
 
-def _read_link(value: object) -> tuple[str, list[Problem]]:
-    if _is_blank(value):
-        return "", [Problem("link", ProblemCode.REQUIRED)]
+# --- one value by the kind of its field; each raises InvalidRequest ------------------------------
+
+
+def _read_link(name: str, value: object, rule: FieldRule) -> str:
     link = value.strip() if isinstance(value, str) else ""
     if len(link) > LINK_LIMIT:
-        return "", [Problem("link", ProblemCode.TOO_LONG, {"limit": LINK_LIMIT})]
+        raise _wrong(name, ProblemCode.TOO_LONG, limit=LINK_LIMIT)
     if link.split() != [link] or not _is_printable(link) or not _is_web_address_or_name(link):
-        return "", [Problem("link", ProblemCode.INVALID)]
-    return link, []
+        raise _wrong(name)
+    return link
 
 
 def _is_web_address_or_name(link: str) -> bool:
@@ -184,41 +337,120 @@ def _is_web_address_or_name(link: str) -> bool:
         return False
 
 
-def _read_quantity(value: object, service: Service) -> tuple[int | None, list[Problem]]:
-    if _is_blank(value):
-        return None, [Problem("quantity", ProblemCode.REQUIRED)]
-    quantity = read_integer(value)
-    if quantity is None:
-        return None, [Problem("quantity", ProblemCode.INVALID)]
-    return quantity, _within_limits("quantity", quantity, service)
+def _read_url(name: str, value: object, rule: FieldRule) -> str:
+    url = _read_link(name, value, rule)
+    if "://" not in url:
+        url = f"https://{url}"
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    if "." not in host.strip("."):
+        raise _wrong(name)
+    return url
 
 
-def _within_limits(name: str, quantity: int, service: Service) -> list[Problem]:
-    limits = {"minimum": service.min_quantity, "maximum": service.max_quantity}
-    if quantity < max(service.min_quantity, 1):
-        return [Problem(name, ProblemCode.TOO_SMALL, limits)]
-    if quantity > service.max_quantity:
-        return [Problem(name, ProblemCode.TOO_LARGE, limits)]
-    return []
+def _read_name(name: str, value: object, rule: FieldRule) -> str:
+    text = _read_text(name, value, rule)
+    if "/" in text:
+        link = links.read(text)
+        # Some profiles have an address only.
+        text = (link.name or text) if link.kind == LinkTarget.PROFILE else ""
+    text = text.removeprefix("@")
+    if len(text) > NAME_LIMIT:
+        raise _wrong(name, ProblemCode.TOO_LONG, limit=NAME_LIMIT)
+    if text.split() != [text] or not any(character.isalnum() for character in text):
+        raise _wrong(name)
+    return text
 
 
-def _read_text(name: str, value: object) -> tuple[str, list[Problem]]:
-    if name in LIST_FIELDS and _is_list_of_text(value):
+def _read_text(name: str, value: object, rule: FieldRule) -> str:
+    if isinstance(value, list):
+        raise _wrong(name)
+    text = _read_lines(name, value, rule)
+    if "\n" in text:
+        raise _wrong(name)
+    return text
+
+
+def _read_lines(name: str, value: object, rule: FieldRule) -> str:
+    if _is_list_of_text(value):
         value = "\n".join(value)
-    if _is_blank(value):
-        return "", [Problem(name, ProblemCode.REQUIRED)]
     if not isinstance(value, str):
-        return "", [Problem(name, ProblemCode.INVALID)]
+        raise _wrong(name)
     if len(value) > LIST_LIMIT:
-        return "", [Problem(name, ProblemCode.TOO_LONG, {"limit": LIST_LIMIT})]
+        raise _wrong(name, ProblemCode.TOO_LONG, limit=LIST_LIMIT)
     lines = lines_of(value)
-    if not lines:
-        return "", [Problem(name, ProblemCode.REQUIRED)]
     if not all(_is_printable(line) for line in lines):
-        return "", [Problem(name, ProblemCode.INVALID)]
+        raise _wrong(name)
     if any(len(line) > LINE_LIMIT for line in lines):
-        return "", [Problem(name, ProblemCode.TOO_LONG, {"limit": LINE_LIMIT})]
-    return "\n".join(lines), []
+        raise _wrong(name, ProblemCode.TOO_LONG, limit=LINE_LIMIT)
+    return "\n".join(lines)
+
+
+def _read_number(name: str, value: object, rule: FieldRule) -> int:
+    number = read_integer(value)
+    if number is None:
+        raise _wrong(name)
+    if rule.maximum is not None and rule.minimum is not None:
+        limits = {"minimum": rule.minimum, "maximum": rule.maximum}
+        if number < rule.minimum:
+            raise _wrong(name, ProblemCode.TOO_SMALL, **limits)
+        if number > rule.maximum:
+            raise _wrong(name, ProblemCode.TOO_LARGE, **limits)
+    return number
+
+
+def _read_choice(name: str, value: object, rule: FieldRule) -> str:
+    chosen = str(read_integer(value))
+    if chosen not in (rule.choices or {}):
+        raise _wrong(name)
+    return chosen
+
+
+def _read_country(name: str, value: object, rule: FieldRule) -> str:
+    code = country_code(_read_text(name, value, rule))
+    if code is None:
+        raise _wrong(name)
+    return code
+
+
+def _read_date(name: str, value: object, rule: FieldRule) -> str:
+    try:
+        day = _date(_read_text(name, value, rule))
+    except ValueError:
+        raise _wrong(name) from None
+    if day <= timezone.localdate():
+        raise _wrong(name, ProblemCode.IN_THE_PAST)
+    return day.strftime("%d/%m/%Y")
+
+
+def _date(text: str) -> date:
+    """A day as d/m/Y, or Y-m-d as browsers send it. Raises ValueError."""
+    if found := _DAY_FIRST.fullmatch(text):
+        day, month, year = (int(part) for part in found.groups())
+    elif found := _YEAR_FIRST.fullmatch(text):
+        year, month, day = (int(part) for part in found.groups())
+    else:
+        raise ValueError(text)
+    return date(year, month, day)
+
+
+_READERS: dict[FieldKind, Callable[[str, object, FieldRule], str | int]] = {
+    FieldKind.LINK: _read_link,
+    FieldKind.URL: _read_url,
+    FieldKind.NAME: _read_name,
+    FieldKind.TEXT: _read_text,
+    FieldKind.LINES: _read_lines,
+    FieldKind.NUMBER: _read_number,
+    FieldKind.CHOICE: _read_choice,
+    FieldKind.COUNTRY: _read_country,
+    FieldKind.DATE: _read_date,
+}
+
+
+def _wrong(name: str, code: ProblemCode = ProblemCode.INVALID, **params: Any) -> InvalidRequest:
+    return InvalidRequest(Problem(name, code, params))
 
 
 def _read_client_ref(value: object) -> tuple[str, list[Problem]]:
@@ -235,6 +467,13 @@ def _read_client_ref(value: object) -> tuple[str, list[Problem]]:
 
 def _is_list_of_text(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_empty(value: object) -> bool:
+    """Nothing at all: blank, or a list with nothing in it."""
+    if _is_list_of_text(value):
+        return not any(item.strip() for item in value)
+    return _is_blank(value)
 
 
 def _is_blank(value: object) -> bool:

@@ -1,21 +1,13 @@
 """The states of an order, the allowed moves between them, and the words for the outside.
 
-A move is a conditional UPDATE (`move`): the row count says who won a race. Final states never go
-back except by a logged correction.
+A move is a conditional UPDATE (`orders/moves.py`): the row count says who won a race. Final states
+never go back except by a logged correction.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from django.db import models
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
-    from orders.models import Order
 
 
 class Status(models.TextChoices):
@@ -39,19 +31,26 @@ FINAL = frozenset(
 # What the tracker asks the provider about.
 TRACKED = frozenset({Status.PROCESSING, Status.IN_PROGRESS})
 
+# What the provider may be working on: these hold a link (orders/queueing.py).
+RUNNING = frozenset({Status.SENDING, Status.UNCONFIRMED, Status.PROCESSING, Status.IN_PROGRESS})
+
 _ENDS = {Status.COMPLETED, Status.PARTIAL, Status.CANCELLED, Status.REFUNDED, Status.FAILED}
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.SENDING, Status.CANCELLED}),
+    # In progress at once: an order whose runs are sent in its place (orders/dripfeed.py).
+    Status.PENDING: frozenset({Status.SENDING, Status.IN_PROGRESS, Status.CANCELLED}),
     # Back to pending: nothing was sent (connection refused), or the provider lacks our funds.
     Status.SENDING: frozenset(
         {Status.PENDING, Status.PROCESSING, Status.UNCONFIRMED, Status.FAILED}
     ),
     # Only staff, or proof, leave this state.
-    Status.UNCONFIRMED: frozenset({Status.PENDING, Status.PROCESSING, Status.CANCELLED}),
+    Status.UNCONFIRMED: frozenset(
+        {Status.PENDING, Status.PROCESSING, Status.CANCELLED, Status.FAILED}
+    ),
     Status.PROCESSING: frozenset({Status.IN_PROGRESS, *_ENDS}),
     Status.IN_PROGRESS: frozenset(_ENDS),
-    Status.COMPLETED: frozenset(),
-    Status.PARTIAL: frozenset(),
+    # The provider's late corrections: they pay back, and never take.
+    Status.COMPLETED: frozenset({Status.PARTIAL, Status.REFUNDED}),
+    Status.PARTIAL: frozenset({Status.REFUNDED}),
     Status.CANCELLED: frozenset(),
     Status.REFUNDED: frozenset(),
     Status.FAILED: frozenset(),
@@ -68,29 +67,3 @@ PUBLIC_STATUSES = tuple(dict.fromkeys(PUBLIC.values()))
 def behind(public: str) -> list[Status]:
     """The states that the outside sees as this public one (for filters)."""
     return [status for status in Status if PUBLIC[status] == public]
-
-
-class MoveNotAllowed(Exception):
-    """The table has no such move: a mistake in our code, not in the world."""
-
-
-def move_all(queryset: QuerySet[Order], origin: Status, to: Status, **changes: Any) -> int:
-    """Move every order of the queryset that still stands at `origin`, and set `changes`, in one
-    UPDATE; returns how many moved. Raises MoveNotAllowed."""
-    if to not in MOVES[origin]:
-        raise MoveNotAllowed(f"{origin} → {to}")
-    return queryset.filter(status=origin).update(status=to, status_changed_at=Now(), **changes)
-
-
-def move(order: Order, to: Status, **changes: Any) -> bool:
-    """Move the order from the status it was loaded with, and set `changes` in the same UPDATE.
-
-    Returns False, and nothing has changed, when the order has left that status meanwhile, or
-    when another dispatcher has claimed it since: a late answer must not meet a newer attempt.
-    The object is brought up to date on success. Raises MoveNotAllowed.
-    """
-    queryset = type(order).objects.filter(pk=order.pk, claim=order.claim)
-    if not move_all(queryset, Status(order.status), to, **changes):
-        return False
-    order.refresh_from_db(fields=["status", "status_changed_at", *changes])
-    return True

@@ -1,4 +1,4 @@
-"""Child processes under one roof: started, restarted when they die, stopped together.
+"""Child processes under one roof: restarted when they die or fall silent, stopped together.
 
 Each child leads a process group of its own, and on Linux the kernel ends it when this process is
 killed: whatever happens here, nothing is left running.
@@ -15,12 +15,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # A child that lived this long had started well: its next death is the first again.
 WELL_AFTER = 60.0
 DEATHS_ALLOWED = 5
 LONGEST_PAUSE = 8.0
 PATIENCE = 20.0
+
+# The queue runs a job every minute, up to half a minute late: two of them missed. No call that a
+# worker may be in takes as long.
+SILENCE_ALLOWED = 180.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -43,6 +48,10 @@ class _Child:
     started_at: float = 0.0
     restart_at: float = 0.0
     deaths: int = field(default=0)
+    heartbeat: Path | None = None
+    last_beat: float | None = None  # as the file says
+    heard_at: float = 0.0
+    kill_at: float | None = None  # it has been told to end
 
 
 class Supervisor:
@@ -56,21 +65,38 @@ class Supervisor:
         self._children: list[_Child] = []
 
     def start(
-        self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        heartbeat: Path | None = None,
     ) -> None:
-        """Start a child; `environment` is added to this process's own."""
-        child = _Child(name, command, {**os.environ, **(environment or {})})
+        """Start a child; `environment` is added to this process's own.
+
+        A child with a `heartbeat` touches that file while it works. When it has not for
+        SILENCE_ALLOWED, it and all its processes are ended and it is started again.
+        """
+        child = _Child(name, command, {**os.environ, **(environment or {})}, heartbeat=heartbeat)
         self._children.append(child)
         _launch(child)
 
     def look(self) -> None:
-        """Restart what died, after a pause that grows with each death. Raises KeepsDying."""
+        """Restart what died, after a pause that grows with each death, and end what fell silent.
+        Raises KeepsDying."""
         for child in self._children:
             if child.process is None:
                 if time.monotonic() >= child.restart_at:
                     _launch(child)
             elif (status := child.process.poll()) is not None:
                 self._bury(child, status)
+            elif child.kill_at is not None:
+                if time.monotonic() >= child.kill_at:
+                    _kill_group(child.process)
+            elif _is_silent(child):
+                self._tell(f"The {child.name} gives no sign of life; it is started again.")
+                child.kill_at = time.monotonic() + PATIENCE
+                child.process.terminate()
 
     def stop(self) -> None:
         """End all children, the youngest first, each with PATIENCE to finish what it does.
@@ -124,7 +150,8 @@ def _launch(child: _Child) -> None:
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
 
-    child.started_at = time.monotonic()
+    child.started_at = child.heard_at = time.monotonic()
+    child.kill_at = None
     child.process = subprocess.Popen(  # noqa: S603 (our own commands)
         child.command,
         env=child.environment,
@@ -132,6 +159,20 @@ def _launch(child: _Child) -> None:
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509 (no threads here, nothing but one call)
     )
+
+
+def _is_silent(child: _Child) -> bool:
+    """Whether its file has kept one time for too long. Compared with itself only: the time of day
+    may be set forth and back, and the last one may be of another process's."""
+    if child.heartbeat is None:
+        return False
+    try:
+        beat = child.heartbeat.stat().st_mtime
+    except FileNotFoundError:
+        beat = None
+    if beat != child.last_beat:
+        child.last_beat, child.heard_at = beat, time.monotonic()
+    return time.monotonic() - child.heard_at > SILENCE_ALLOWED
 
 
 def _kill_group(process: subprocess.Popen[bytes] | None) -> None:

@@ -20,6 +20,8 @@ class Job:
 
 JOBS = (
     Job("orders.tasks.tick", 1),  # sweep, send, follow; orders wake it earlier
+    Job("orders.tasks.read_balances", 5),
+    Job("orders.tasks.measure_facts", 60),
     Job("catalog.tasks.sync_all", 60),
 )
 

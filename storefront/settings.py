@@ -136,6 +136,8 @@ DATABASES = {
 DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # With an orderly queue of writers (storefront/sqlite/base.py).
+    DATABASES["default"]["ENGINE"] = "storefront.sqlite"
     # Writers take the lock at BEGIN, so a transaction never fails half-way for having read first;
     # FULL keeps an acknowledged order through a power cut.
     DATABASES["default"]["OPTIONS"] = {
@@ -143,6 +145,11 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
     }
+else:
+    # Nobody waits longer than this for a row that another holds, or for a server that is gone:
+    # a request is answered with "try again", a job comes again.
+    DATABASES["default"].setdefault("OPTIONS", {})
+    DATABASES["default"]["OPTIONS"] |= {"connect_timeout": 3, "options": "-c lock_timeout=2500"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- cache: limits must hold across processes --------------------------------------------------
@@ -243,6 +250,10 @@ WHITENOISE_MANIFEST_STRICT = True
 # --- money -------------------------------------------------------------------------------------
 # Percent added to a provider's cost where neither service, category nor provider says otherwise.
 DEFAULT_MARKUP_PERCENT = env.str("DEFAULT_MARKUP_PERCENT", default="30")
+
+# --- orders ------------------------------------------------------------------------------------
+# Staff are told of an order under way that shows no progress for this many hours.
+STALLED_AFTER_HOURS = env.int("STALLED_AFTER_HOURS", default=24)
 
 # --- APIs --------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from django.core.cache import cache
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import SimpleTestCase, TransactionTestCase
 
 from accounts import triggers
 from storefront import translations
@@ -30,6 +30,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tests read pages in every language: once, not in each of xdist's processes."""
     if not hasattr(config, "workerinput"):
         translations.compile_changed()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What touches no database is proved by the half of the suite that runs on SQLite."""
+    if "DATABASE_URL" not in os.environ:
+        return
+    kept = [item for item in items if _uses_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _uses_database(item)])
+    items[:] = kept
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures = {"db", "transactional_db", "live_server", "django_db_setup"}
+    return (
+        item.get_closest_marker("django_db") is not None
+        or issubclass(getattr(item, "cls", None) or object, SimpleTestCase)
+        or not fixtures.isdisjoint(getattr(item, "fixturenames", ()))
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from factory.django import DjangoModelFactory
 from accounts import ledger
 from accounts.models import ExchangeRate, User, Wallet
 from accounts.money import Currency
-from catalog.models import Category, ManualPrice, Network, Provider, Service
+from catalog.models import Category, ManualPrice, Network, Provider, SameLink, Service
 from catalog.order_types import ServiceType
 from orders.models import Order, Source
 from orders.statuses import Status
@@ -112,6 +112,8 @@ class ServiceFactory(DjangoModelFactory[Service]):
     min_quantity = 10
     max_quantity = 10_000
     type = ServiceType.DEFAULT
+    # Tests of other things give many orders one link.
+    same_link = SameLink.OFF
 
 
 class ManualPriceFactory(DjangoModelFactory[ManualPrice]):

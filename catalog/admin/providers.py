@@ -1,23 +1,34 @@
-"""Providers: their settings, and buttons that sync them and test the connection."""
+"""Providers: their settings, how they are doing, and buttons that sync, test and interrupt them."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminURLInputWidget
 
+from accounts.admin.acting import ActingAdmin, StaffAction
+from accounts.admin.reading import moment
 from accounts.encryption import SecretUnreadable
+from accounts.models import User
+from catalog import health
 from catalog.admin.widgets import DECIMAL_WIDGET, plain
-from catalog.models import Provider, SyncOutcome
+from catalog.models import Breaker, Provider, SyncOutcome
 from catalog.providers import ProviderError
 from catalog.providers.registry import client_for
 from catalog.sync import sync
@@ -51,11 +62,17 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             "connect_timeout",
             "read_timeout",
             "enabled",
+            "maintenance",
+            "requests_per_minute",
+            "low_balance",
+            "reconcile_by_ids",
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_api_key"].required = self.instance.pk is None
+        if self.instance.low_balance is not None:
+            self.initial["low_balance"] = plain(self.instance.low_balance)
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -67,6 +84,10 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         except SecretUnreadable:
             text = _("The stored key can no longer be read: enter it again.")
             self.add_error("new_api_key", text)
+
+
+def _amount(amount: Decimal | None, currency: str) -> str:
+    return "–" if amount is None else f"{plain(amount)} {currency}"
 
 
 def _tell_sync(request: HttpRequest, provider: Provider, *, accept_shorter: bool = False) -> None:
@@ -124,24 +145,162 @@ def _confirm(title: Any, description: Any, submit: Any) -> Any:
     return {"title": title, "description": description, "form_submit_text": submit}
 
 
+def _interrupt(provider: Provider, actor: User, given: dict[str, Any]) -> str:
+    health.trip(provider, f"{actor}: {given['reason']}")
+    return gettext("%(name)s is interrupted.") % {"name": provider.name}
+
+
+def _close_breaker(provider: Provider, actor: User, given: dict[str, Any]) -> str:
+    if not health.close(provider):
+        raise ValidationError(gettext("The provider is not interrupted."))
+    return gettext("%(name)s is called again.") % {"name": provider.name}
+
+
+def _facts(provider: Provider) -> list[tuple[str | Promise, str]]:
+    facts: list[tuple[str | Promise, str]] = [
+        (_("provider"), provider.name),
+        (_("health"), str(_condition(provider).label)),
+        (_("orders waiting"), str(_waiting(provider).count())),
+    ]
+    if provider.breaker_reason:
+        facts.append((_("interrupted because"), provider.breaker_reason))
+    return facts
+
+
+INTERRUPT = StaffAction(
+    title=_("Interrupt"),
+    explanation=_(
+        "Nothing is asked of the provider for a minute; then one call tries whether it is back. "
+        "Orders wait, or go to substitutes. To hold orders for longer, use maintenance."
+    ),
+    do=_interrupt,
+    facts=_facts,
+)
+CLOSE_BREAKER = StaffAction(
+    title=_("Close the circuit breaker"),
+    explanation=_("The provider is called again at once, and waiting orders are sent."),
+    do=_close_breaker,
+    facts=_facts,
+)
+
+
+class Condition(models.TextChoices):
+    """How a provider is doing; the first that applies."""
+
+    DISABLED = "disabled", _("Disabled")
+    INTERRUPTED = "interrupted", _("Interrupted")
+    MAINTENANCE = "maintenance", _("Maintenance")
+    OUT_OF_FUNDS = "out_of_funds", _("Waiting for funds")
+    LOW_BALANCE = "low_balance", _("Low balance")
+    WORKING = "working", _("Working")
+
+
+_COLOURS = {
+    Condition.DISABLED: "info",
+    Condition.INTERRUPTED: "danger",
+    Condition.MAINTENANCE: "warning",
+    Condition.OUT_OF_FUNDS: "danger",
+    Condition.LOW_BALANCE: "warning",
+    Condition.WORKING: "success",
+}
+
+
+def _condition(provider: Provider) -> Condition:
+    if not provider.enabled:
+        return Condition.DISABLED
+    if provider.breaker != Breaker.CLOSED:
+        return Condition.INTERRUPTED
+    if provider.maintenance:
+        return Condition.MAINTENANCE
+    if provider.funds_wait_until is not None:
+        return Condition.OUT_OF_FUNDS
+    if None not in (low := provider.low_balance, has := provider.balance) and has < low:
+        return Condition.LOW_BALANCE
+    return Condition.WORKING
+
+
+def _waiting(provider: Provider) -> QuerySet[Any]:
+    """Its orders that have not been sent. The catalogue does not know orders: by their names."""
+    waiting: QuerySet[Any] = provider.orders.filter(status="pending", send_after__isnull=False)
+    return waiting
+
+
 @admin.register(Provider)
-class ProviderAdmin(ModelAdmin):
+class ProviderAdmin(ActingAdmin):
     """Detail buttons and list actions call the same functions and tell how they ended."""
 
     form = ProviderForm
     formfield_overrides = DECIMAL_WIDGET
     fieldsets = (
-        (None, {"fields": ("name", "enabled", "currency", "markup_percent")}),
+        (None, {"fields": ("name", "enabled", "maintenance", "currency", "markup_percent")}),
         (
             _("Connection"),
             {"fields": ("dialect", "base_url", "new_api_key", "connect_timeout", "read_timeout")},
         ),
+        (_("Limits"), {"fields": ("requests_per_minute", "low_balance", "reconcile_by_ids")}),
+        (
+            _("How it is doing"),
+            {
+                "fields": (
+                    "condition_now",
+                    "interrupted",
+                    "failures",
+                    "waiting_for_funds",
+                    "balance_there",
+                    "balance_by_book",
+                    "orders_waiting",
+                )
+            },
+        ),
     )
-    list_display = ("name", "dialect", "currency", "markup_percent", "listed_services", "enabled")
-    list_filter = ("enabled", "dialect")
+    readonly_fields = (
+        "condition_now",
+        "interrupted",
+        "failures",
+        "waiting_for_funds",
+        "balance_there",
+        "balance_by_book",
+        "orders_waiting",
+    )
+    list_display = (
+        "name",
+        "condition",
+        "dialect",
+        "currency",
+        "balance_shown",
+        "markup_percent",
+        "listed_services",
+    )
+    list_filter = ("enabled", "maintenance", "breaker", "dialect")
     search_fields = ("name", "base_url")
     actions = ("sync_selected", "accept_shorter_selected", "test_selected")
-    actions_detail = ("sync_now", "accept_shorter_list", "test_connection")
+    actions_detail = (
+        "sync_now",
+        "accept_shorter_list",
+        "test_connection",
+        "interrupt",
+        "close_breaker",
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
+        # One that is being added has done nothing yet.
+        return self.fieldsets if obj else self.fieldsets[:-1]
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Of the two that move the circuit breaker, the one that it can do."""
+        actions: list[Any] = super().get_actions_detail(request, object_id)
+        provider = self.get_object(request, unquote(str(object_id)))
+        is_closed = provider is None or provider.breaker == Breaker.CLOSED
+        hidden = "close_breaker" if is_closed else "interrupt"
+        return [action for action in actions if action.method.original_function_name != hidden]
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
+        if not change:
+            obj.save()
+            return
+        # Only what staff changed, and the key, which is written again by the newest encryption
+        # key: the machine's columns may have moved since the form was read.
+        obj.save(update_fields={"api_key", *form.changed_data} - {"new_api_key"})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         queryset: QuerySet[Provider] = super().get_queryset(request)
@@ -153,6 +312,54 @@ class ProviderAdmin(ModelAdmin):
     @display(description=_("services listed"), ordering="listed")
     def listed_services(self, provider: Provider) -> str:
         return f"{provider.listed} / {provider.known}"  # type: ignore[attr-defined]
+
+    @display(description=_("health"), label=_COLOURS)
+    def condition(self, provider: Provider) -> tuple[str, Any]:
+        condition = _condition(provider)
+        return condition, condition.label
+
+    @display(description=_("balance"), ordering="balance")
+    def balance_shown(self, provider: Provider) -> str:
+        return _amount(provider.balance, provider.currency)
+
+    @display(description=_("health"))
+    def condition_now(self, provider: Provider) -> str:
+        condition = _condition(provider)
+        label = {"text": condition.label, "type": _COLOURS[condition]}
+        return render_to_string("unfold/helpers/label.html", label)
+
+    @display(description=_("interrupted"))
+    def interrupted(self, provider: Provider) -> str:
+        if provider.breaker == Breaker.CLOSED or provider.breaker_until is None:
+            return "–"
+        return format_html(
+            "{} · {}: {}",
+            provider.breaker_reason,
+            gettext("is tried again"),
+            moment(provider.breaker_until),
+        )
+
+    @display(description=_("waiting for funds"))
+    def waiting_for_funds(self, provider: Provider) -> str:
+        until = provider.funds_wait_until
+        return "–" if until is None else f"{gettext('is tried again')}: {moment(until)}"
+
+    @display(description=_("balance there"))
+    def balance_there(self, provider: Provider) -> str:
+        text = _amount(provider.balance, provider.currency)
+        return f"{text} ({moment(provider.balance_at)})" if provider.balance_at else text
+
+    @display(description=_("balance by our book"))
+    def balance_by_book(self, provider: Provider) -> str:
+        return _amount(provider.book_balance, provider.currency)
+
+    @display(description=_("orders waiting"))
+    def orders_waiting(self, provider: Provider) -> str:
+        page = reverse("admin:orders_order_changelist")
+        query = urlencode({"provider__id__exact": provider.pk, "status__exact": "pending"})
+        return format_html(
+            '<a class="text-link" href="{}?{}">{}</a>', page, query, _waiting(provider).count()
+        )
 
     @action(description=_("Sync now"), permissions=["change"])
     def sync_selected(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
@@ -203,6 +410,14 @@ class ProviderAdmin(ModelAdmin):
     )
     def test_connection(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         return self._run(request, object_id, _tell_connection)
+
+    @action(description=INTERRUPT.title, permissions=["change"], icon="pause_circle")
+    def interrupt(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(request, object_id, INTERRUPT)
+
+    @action(description=CLOSE_BREAKER.title, permissions=["change"], icon="play_circle")
+    def close_breaker(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(request, object_id, CLOSE_BREAKER)
 
     def _run(self, request: HttpRequest, object_id: str, tell: Any, **options: Any) -> HttpResponse:
         provider = self.get_object(request, object_id)

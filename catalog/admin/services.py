@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
@@ -23,7 +24,7 @@ from accounts.exchange import RateBook
 from accounts.money import MAX_BIGINT, Currency
 from catalog.admin.widgets import DECIMAL_WIDGET, plain
 from catalog.listing import MAX_WORDS
-from catalog.models import ManualPrice, Service
+from catalog.models import ManualPrice, SameLink, Service, Substitute
 from catalog.order_types import SOLD_TYPES, ServiceType
 from catalog.pricing import Price, PriceBook
 from catalog.search import normalise
@@ -101,6 +102,27 @@ class ManualPriceInline(TabularInline):
     max_num = len(Currency)
 
 
+class SubstituteInline(TabularInline):
+    """Who delivers when this service's provider refuses or is interrupted, in this order."""
+
+    model = Substitute
+    fk_name = "service"
+    fields = ("position", "substitute")
+    autocomplete_fields = ("substitute",)
+    extra = 0
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset = super().get_formset(request, obj, **kwargs)
+        if obj is not None and (field := formset.form.base_fields.get("substitute")):
+            # Read by ServiceAdmin.get_search_results: only what could take its place is offered.
+            select = getattr(field.widget, "widget", field.widget)
+            offered = f"{select.get_url()}?{SUBSTITUTE_FOR}={obj.pk}"
+            select.get_url = lambda: offered
+        return formset
+
+
+SUBSTITUTE_FOR = "substitute_for"
+
 # A list's costs: four digits tell enough, the service's page has all of them.
 _SHORT = Context(prec=4)
 
@@ -139,6 +161,40 @@ def _margin(price: Price, *, cost: str) -> str:
     """ "cost 600 · +30 %": the margin is on top of the cost, as markups are."""
     margin = (price.rate / price.cost - 1) * 100
     return gettext("cost %(cost)s · %(margin)s %%") % {"cost": cost, "margin": f"{margin:+.1f}"}
+
+
+def _guarantee(days: int | None) -> Any:
+    """An action that gives the selected services this guarantee."""
+    title = _("Guarantee: without end")
+    if days is not None:
+        title = format_lazy(_("Guarantee: {days} days"), days=days)
+
+    @action(description=title, permissions=["change"])
+    def set_guarantee(
+        admin_page: ServiceAdmin, request: HttpRequest, queryset: QuerySet[Service]
+    ) -> None:
+        _tell_changed(request, queryset.update(refill_days=days))
+
+    set_guarantee.__name__ = f"guarantee_{days or 'endless'}"
+    return set_guarantee
+
+
+def _same_link(rule: SameLink) -> Any:
+    """An action that sets what becomes of the selected services' orders of one link."""
+
+    @action(description=format_lazy("{}: {}", _("same link"), rule.label), permissions=["change"])
+    def set_same_link(
+        admin_page: ServiceAdmin, request: HttpRequest, queryset: QuerySet[Service]
+    ) -> None:
+        _tell_changed(request, queryset.update(same_link=rule))
+
+    set_same_link.__name__ = f"same_link_{rule}"
+    return set_same_link
+
+
+def _tell_changed(request: HttpRequest, count: int) -> None:
+    text = ngettext("%(count)s service was changed.", "%(count)s services were changed.", count)
+    messages.success(request, text % {"count": count})
 
 
 # Rewritten by every sync: shown, never edited.
@@ -180,6 +236,10 @@ class ServiceAdmin(ModelAdmin):
         ),
         (_("Price"), {"fields": ("price_table", "markup_percent", "allow_below_cost")}),
         (
+            _("Orders"),
+            {"fields": ("link_target", "same_link", "dripfeed_by", "refill_by", "refill_days")},
+        ),
+        (
             _("As the provider says"),
             {"fields": _FROM_PROVIDER},
         ),
@@ -208,8 +268,13 @@ class ServiceAdmin(ModelAdmin):
     search_help_text = _("Words of either name, our id, or the provider's id")
     autocomplete_fields = ("category",)
     formfield_overrides = DECIMAL_WIDGET
-    inlines = (ManualPriceInline,)
-    actions = ("enable", "disable")
+    inlines = (ManualPriceInline, SubstituteInline)
+    actions = (
+        "enable",
+        "disable",
+        *(_guarantee(days) for days in (30, 60, 90, 365, None)),
+        *(_same_link(rule) for rule in SameLink),
+    )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -230,6 +295,10 @@ class ServiceAdmin(ModelAdmin):
             if word.isdecimal() and int(word) <= MAX_BIGINT:
                 found |= Q(pk=int(word))
             queryset = queryset.filter(found)
+        if (of := request.GET.get(SUBSTITUTE_FOR, "")).isdecimal() and int(of) <= MAX_BIGINT:
+            service = Service.objects.filter(pk=int(of)).first()
+            if service is not None:
+                queryset = queryset.filter(type=service.type).exclude(provider=service.provider_id)
         return queryset, False
 
     def save_model(self, request: HttpRequest, obj: Service, form: Any, change: bool) -> None:
@@ -291,6 +360,4 @@ class ServiceAdmin(ModelAdmin):
     def _set_disabled(
         self, request: HttpRequest, queryset: QuerySet[Service], *, value: bool
     ) -> None:
-        count = queryset.update(disabled_by_staff=value)
-        text = ngettext("%(count)s service was changed.", "%(count)s services were changed.", count)
-        messages.success(request, text % {"count": count})
+        _tell_changed(request, queryset.update(disabled_by_staff=value))

@@ -51,6 +51,10 @@ class ProviderAnswerInvalid(ProviderError):
     """A read (services, statuses, balance) was answered with something unusable."""
 
 
+class NotOffered(ProviderError):
+    """The dialect has no such call; nothing was sent."""
+
+
 @dataclass(frozen=True)
 class Offer:
     """One service of a provider's list. `None`: the provider's value could not be read."""
@@ -98,14 +102,51 @@ class UpstreamStatus:
     start_count: int | None = None
     remains: int | None = None  # as sent; the caller clamps it
     charge: Decimal | None = None  # what the provider took, in its currency
+    posts: int | None = None  # subscriptions: how many posts have been served
 
 
 @dataclass(frozen=True)
 class UpstreamOrder:
-    """What is sent to buy: the provider's service id and the panel dialect's parameters."""
+    """What is sent to buy: the provider's service id and the panel dialect's parameters.
+
+    `reference` is ours, the same at every attempt of one order: dialects that take an idempotency
+    key or a reference of the customer's are given it.
+    """
 
     service: str
     fields: Mapping[str, str]
+    reference: str = ""
+
+
+class UpstreamRefillState(StrEnum):
+    """A provider's word about a refill, understood."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class UpstreamRefill:
+    """A provider's report on one refill; `reason` is for staff.
+
+    `state` None: a word unknown to us, or an error (in `reason`) in the refill's place.
+    """
+
+    state: UpstreamRefillState | None
+    word: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class UpstreamCancel:
+    """A provider's answer to the wish to cancel one order; `reason` is for staff.
+
+    Accepted says that it will try, or was asked before: the order's status tells whether it did.
+    """
+
+    accepted: bool
+    reason: str = ""
 
 
 class ProviderClient(Protocol):
@@ -114,8 +155,13 @@ class ProviderClient(Protocol):
     A client may be used by several threads at once.
 
     A call takes at most the provider's connect time-out plus twice its read time-out; reads may
-    be repeated within 45 s, `add` never is.
+    be repeated within 45 s, `add`, `refill` and `cancel` never are. Where a dialect knows no batch
+    (REST: `cancel`, `refill_statuses`) a batch is a call each, none begun after 45 s.
     """
+
+    # Whether `add` with the reference of an earlier `add` gives the first order again and buys
+    # nothing (the REST dialect's idempotency key, for 24 h).
+    repeats_safely: bool
 
     def services(self) -> ServiceList:
         """The provider's whole list. Raises ProviderAnswerInvalid, ProviderRefused."""
@@ -138,4 +184,28 @@ class ProviderClient(Protocol):
         """What we have at the provider, and its currency ("" when not told).
 
         Raises ProviderAnswerInvalid, ProviderRefused.
+        """
+
+    def find(self, reference: str) -> str | None:
+        """The id of the order that was bought with this reference; None: there is certainly none.
+
+        Raises NotOffered, ProviderAnswerInvalid, ProviderRefused.
+        """
+
+    def refill(self, external_id: str) -> str:
+        """Ask for a refill; the provider's refill id, "" where it says yes without one.
+
+        Raises ProviderRefused (with its reason), OutcomeUnknown.
+        """
+
+    def refill_statuses(self, refill_ids: Sequence[str]) -> dict[str, UpstreamRefill]:
+        """Reports on at most 100 refills, keyed by the id asked for; unanswered ones are absent.
+
+        Raises ProviderAnswerInvalid, ProviderRefused.
+        """
+
+    def cancel(self, external_ids: Sequence[str]) -> dict[str, UpstreamCancel]:
+        """Ask to cancel at most 100 orders, keyed by the id asked for; unanswered ones are absent.
+
+        Raises ProviderRefused, OutcomeUnknown.
         """

@@ -1,46 +1,35 @@
-"""Buying through the panel dialect: the action-style API that nearly every panel speaks.
-
-Each call is one POST on a connection of its own. That costs a handshake, and buys certainty: a
-connection that was kept open may die under a request, and then nobody knows whether it was sent.
-"""
+"""Buying through the panel dialect: the action-style API that nearly every panel speaks."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from ssl import SSLContext
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-import httpx2
-import stamina
-import structlog
-
 from catalog.providers import (
-    OutcomeUnknown,
-    ProviderAnswerInvalid,
-    ProviderBusy,
+    NotOffered,
     ProviderOutOfFunds,
     ProviderRefused,
-    ProviderUnreachable,
     ServiceList,
+    UpstreamCancel,
     UpstreamOrder,
+    UpstreamRefill,
     UpstreamStatus,
+    aftersale,
     parsing,
     refusals,
 )
-from catalog.providers.values import Unreadable, load, seconds
-
-log = structlog.get_logger(__name__)
-
-MOST_IDS = 100
-LARGEST_LIST = 20 * 1024 * 1024
-LARGEST_ANSWER = 1024 * 1024
-READ_ATTEMPTS = 3
-READ_PATIENCE = 45.0  # seconds after which a read is not begun again
+from catalog.providers.transport import (
+    LARGEST_ANSWER,
+    LARGEST_LIST,
+    MOST_IDS,
+    Answer,
+    Call,
+    Transport,
+)
+from catalog.providers.values import Unreadable
 
 # The order in which panels document an order's parameters; others follow as they come.
 _FIRST_FIELDS = ("link", "quantity", "runs", "interval")
@@ -49,34 +38,23 @@ _RESERVED = frozenset({"key", "action", "service"})
 T = TypeVar("T")
 
 
-class _Lost(Exception):
-    """The request may have been sent, and no whole answer came back."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    body: bytes
-    retry_after: str | None
-
-
-@lru_cache(maxsize=1)
-def _tls() -> SSLContext:
-    """Read once: loading the certificates takes longer than most calls."""
-    return httpx2.create_ssl_context(trust_env=False)
-
-
 class PanelClient:
     """A provider that speaks the panel dialect (`catalog.providers.ProviderClient`).
 
     Time-outs in seconds. The key is sent in the form body and appears nowhere else.
     """
 
+    # The dialect's idempotency key is an addition that few panels have, and the others pass over.
+    repeats_safely = False
+
     def __init__(self, *, url: str, key: str, connect_timeout: float, read_timeout: float) -> None:
         self._url = url
         self._key = key
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
+        self._transport = Transport(
+            key=key, connect_timeout=connect_timeout, read_timeout=read_timeout
+        )
+
+    # --- asking ------------------------------------------------------------------------------
 
     def services(self) -> ServiceList:
         """See ProviderClient."""
@@ -88,25 +66,31 @@ class PanelClient:
 
     def statuses(self, external_ids: Sequence[str]) -> dict[str, UpstreamStatus]:
         """See ProviderClient. Raises ValueError for more than 100 ids: a mistake of ours."""
-        if len(external_ids) > MOST_IDS:
-            raise ValueError(f"at most {MOST_IDS} ids a call")
-        asked = list(dict.fromkeys(external_ids))
-        if not asked:
-            return {}
-        # Old panels know only the single form.
-        ids = {"order": asked[0]} if len(asked) == 1 else {"orders": ",".join(asked)}
+        return self._transport.reports_without_key(self._in_halves(self._statuses, external_ids))
+
+    def _statuses(self, asked: Sequence[str]) -> dict[str, UpstreamStatus]:
+        parameters = {"action": "status", **_one_or_many("order", asked)}
+        return self._read(lambda payload: parsing.statuses(payload, asked), parameters)
+
+    def refill_statuses(self, refill_ids: Sequence[str]) -> dict[str, UpstreamRefill]:
+        """See ProviderClient. Raises ValueError for more than 100 ids: a mistake of ours."""
+        found = self._in_halves(self._refill_statuses, refill_ids)
+        return self._transport.reports_without_key(found)
+
+    def _refill_statuses(self, asked: Sequence[str]) -> dict[str, UpstreamRefill]:
+        parameters = {"action": "refill_status", **_one_or_many("refill", asked)}
         try:
-            return self._read(
-                lambda payload: parsing.statuses(payload, asked), {"action": "status", **ids}
-            )
+            return self._read(lambda payload: aftersale.refill_statuses(payload, asked), parameters)
         except ProviderRefused as refused:
-            if not refusals.is_about_an_order_id(str(refused)):
+            if len(asked) > 1 or not refusals.is_about_an_id(str(refused)):
                 raise
-            if len(asked) == 1:
-                return {}
-            # Some panels refuse the whole batch for one id that they do not know.
-            half = len(asked) // 2
-            return {**self.statuses(asked[:half]), **self.statuses(asked[half:])}
+            return {asked[0]: aftersale.refill_error(str(refused))}
+
+    def find(self, reference: str) -> str | None:
+        """See ProviderClient: this dialect has no list of orders."""
+        raise NotOffered("the panel dialect has no list of orders")
+
+    # --- changing things at the provider -----------------------------------------------------
 
     def add(self, order: UpstreamOrder) -> str:
         """See ProviderClient. Raises ValueError for a field that would overwrite our own."""
@@ -114,22 +98,45 @@ class PanelClient:
             raise ValueError(f"not a field of an order: {', '.join(sorted(taken))}")
         first = {name: order.fields[name] for name in _FIRST_FIELDS if name in order.fields}
         parameters = {"action": "add", "service": order.service, **first, **order.fields}
-        try:
-            answer = self._post(parameters, limit=LARGEST_ANSWER)
-        except _Lost as error:
-            raise OutcomeUnknown(str(error)) from None
-        try:
-            payload = self._understood(answer)
-        except Unreadable as error:
-            raise OutcomeUnknown(f"HTTP {answer.status}: {error}") from None
+        return self._transport.once(self._call(parameters), self._bought)
+
+    def _bought(self, answer: Answer) -> str:
+        payload = answer.json()
         external_id = parsing.order_id(payload)
+        if external_id is None:
+            self._raise_if_refused(answer, payload)
         refusal = refusals.refusal(payload)
         failed = refusal is not None or refusals.speaks_of_failure(payload)
         if external_id is not None and answer.status < 300 and not failed:
             return external_id
         if external_id is None and refusal is not None:
-            raise OutcomeUnknown(f"HTTP {answer.status}: {self._without_key(refusal)}")
-        raise OutcomeUnknown(f"HTTP {answer.status}: no order id that could be believed")
+            raise Unreadable(refusal)
+        raise Unreadable("no order id that could be believed")
+
+    def refill(self, external_id: str) -> str:
+        """See ProviderClient."""
+        return self._once(
+            lambda payload: aftersale.refill(payload, external_id),
+            {"action": "refill", "order": external_id},
+        )
+
+    def cancel(self, external_ids: Sequence[str]) -> dict[str, UpstreamCancel]:
+        """See ProviderClient. Raises ValueError for more than 100 ids: a mistake of ours.
+
+        A batch that was refused for one id, so that nothing was cancelled, is asked in halves.
+        """
+        return self._transport.reports_without_key(self._in_halves(self._cancel, external_ids))
+
+    def _cancel(self, asked: Sequence[str]) -> dict[str, UpstreamCancel]:
+        try:
+            return self._once(
+                lambda payload: aftersale.cancels(payload, asked),
+                {"action": "cancel", "orders": ",".join(asked)},
+            )
+        except ProviderRefused as refused:
+            if len(asked) > 1 or not aftersale.is_about_one_cancel(str(refused)):
+                raise
+            return {asked[0]: aftersale.cancel_error(str(refused))}
 
     # --- calling -----------------------------------------------------------------------------
 
@@ -141,132 +148,67 @@ class PanelClient:
         limit: int = LARGEST_ANSWER,
     ) -> T:
         """Ask for something that may be asked twice, and read the answer."""
-        for attempt in stamina.retry_context(
-            on=(ProviderUnreachable, ProviderAnswerInvalid),
-            attempts=READ_ATTEMPTS,
-            timeout=READ_PATIENCE,
-        ):
-            with attempt:
-                try:
-                    answer = self._post(parameters, limit=limit)
-                    payload = self._understood(answer)
-                    refusal = refusals.refusal(payload)
-                    if refusal is not None or answer.status >= 300:
-                        raise Unreadable(refusal or "an error without a reason")
-                    return reader(payload)
-                except _Lost as error:
-                    raise ProviderAnswerInvalid(str(error)) from None
-                except Unreadable as error:
-                    reason = f"HTTP {answer.status}: {self._without_key(str(error))}"
-                    raise ProviderAnswerInvalid(reason) from None
-        raise AssertionError("a retry ends by returning or raising")
+        call = self._call(parameters, limit=limit)
+        return self._transport.read(call, partial(self._without_refusal, reader))
 
-    def _understood(self, answer: _Answer) -> Any:
-        """The JSON of the answer, unless it is a clear no.
+    def _once(self, reader: Callable[[Any], T], parameters: Mapping[str, str]) -> T:
+        """Wish for something after the sale, once, and read the answer."""
+        return self._transport.once(self._call(parameters), partial(self._without_refusal, reader))
 
-        Raises ProviderBusy, ProviderRefused, ProviderOutOfFunds; Unreadable without JSON.
-        """
+    def _without_refusal(self, reader: Callable[[Any], T], answer: Answer) -> T:
+        payload = answer.json()
+        self._raise_if_refused(answer, payload)
+        refusal = refusals.refusal(payload)
+        if refusal is not None or answer.status >= 300:
+            raise Unreadable(refusal or "an error without a reason")
         try:
-            payload = load(answer.body)
-        except Unreadable:
-            if answer.status == 429:
-                raise self._busy(answer, {}) from None
-            raise
-        if answer.status == 429:
-            raise self._busy(answer, payload)
-        text = refusals.refusal(payload)
-        if text is None or parsing.order_id(payload) is not None:
-            return payload
-        if not refusals.says_no(text, http_status=answer.status):
-            return payload
-        if refusals.is_about_haste(text):
-            raise self._busy(answer, payload)
-        if refusals.is_about_funds(text) or answer.status == 402:
-            raise ProviderOutOfFunds(self._without_key(text))
-        raise ProviderRefused(self._without_key(text))
+            return reader(payload)
+        except ProviderRefused as refused:
+            raise ProviderRefused(self._transport.without_key(str(refused))) from None
 
-    def _busy(self, answer: _Answer, payload: object) -> ProviderBusy:
-        told = payload.get("retry_after") if isinstance(payload, dict) else None
-        wait = seconds(answer.retry_after)
-        return ProviderBusy(
-            f"HTTP {answer.status}: too many requests",
-            retry_after=seconds(told) if wait is None else wait,
+    def _raise_if_refused(self, answer: Answer, payload: object) -> None:
+        """Raises ProviderBusy, ProviderRefused, ProviderOutOfFunds for a clear no."""
+        text = refusals.refusal(payload)
+        if text is None or not refusals.says_no(text, http_status=answer.status):
+            return
+        if refusals.is_about_haste(text):
+            raise answer.busy(payload)
+        text = self._transport.without_key(text)
+        if refusals.is_about_funds(text) or answer.status == 402:
+            raise ProviderOutOfFunds(text)
+        raise ProviderRefused(text)
+
+    def _in_halves(
+        self, ask: Callable[[Sequence[str]], dict[str, T]], ids: Sequence[str]
+    ) -> dict[str, T]:
+        """Ask about all at once; some panels refuse the whole batch for one id that they do not
+        know. Such an id is absent."""
+        if len(ids) > MOST_IDS:
+            raise ValueError(f"at most {MOST_IDS} ids a call")
+        asked = list(dict.fromkeys(ids))
+        if not asked:
+            return {}
+        try:
+            return ask(asked)
+        except ProviderRefused as refused:
+            if not refusals.is_about_an_id(str(refused)):
+                raise
+            if len(asked) == 1:
+                return {}
+            half = len(asked) // 2
+            return {**self._in_halves(ask, asked[:half]), **self._in_halves(ask, asked[half:])}
+
+    def _call(self, parameters: Mapping[str, str], *, limit: int = LARGEST_ANSWER) -> Call:
+        return Call(
+            action=parameters["action"],
+            method="POST",
+            url=self._url,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            content=urlencode({"key": self._key, **parameters}),
+            limit=limit,
         )
 
-    def _without_key(self, text: str) -> str:
-        """A provider may repeat the key in what it says."""
-        return text.replace(self._key, "***") if self._key else text
 
-    def _post(self, parameters: Mapping[str, str], *, limit: int) -> _Answer:
-        """One request, never repeated, no redirect followed, the body read up to `limit` bytes.
-
-        Raises ProviderUnreachable when no connection was made, and _Lost for everything that
-        went wrong later. The library's exceptions hold the request, and with it the key: they are
-        not chained.
-        """
-        begun = time.monotonic()
-        status: int | None = None
-        request = self._request(parameters)
-        try:
-            with self._open() as client:
-                response = client.send(request, stream=True)
-                try:
-                    status = response.status_code
-                    body = _body(response, limit=limit, until=begun + self._longest)
-                    return _Answer(status, body, response.headers.get("Retry-After"))
-                finally:
-                    response.close()
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-            raise ProviderUnreachable(f"no connection ({type(error).__name__})") from None
-        except _Lost:
-            raise
-        except Exception as error:
-            # What is not known to have happened before the sending counts as after it.
-            raise _Lost(f"no whole answer ({type(error).__name__})") from None
-        finally:
-            log.info(
-                "provider_call",
-                host=request.url.host,
-                action=parameters["action"],
-                status=status,
-                milliseconds=round((time.monotonic() - begun) * 1000),
-            )
-
-    @property
-    def _longest(self) -> float:
-        """Seconds in which an answer must be there; a drip of bytes does not prolong it."""
-        return self._connect_timeout + self._read_timeout
-
-    def _open(self) -> httpx2.Client:
-        timeout = httpx2.Timeout(self._read_timeout, connect=self._connect_timeout)
-        # trust_env off: no proxy and no .netrc of the machine stands between us and a provider.
-        return httpx2.Client(timeout=timeout, verify=_tls(), trust_env=False)
-
-    def _request(self, parameters: Mapping[str, str]) -> httpx2.Request:
-        try:
-            return httpx2.Request(
-                "POST",
-                self._url,
-                content=urlencode({"key": self._key, **parameters}),
-                headers={
-                    "Accept": "application/json",
-                    "Accept-Encoding": "gzip",
-                    "Connection": "close",
-                    "Content-Type": "application/x-www-form-urlencoded",
-                    "User-Agent": "storefront/1",
-                },
-            )
-        except httpx2.InvalidURL:
-            raise ProviderUnreachable("the API address is not a usable URL") from None
-
-
-def _body(response: httpx2.Response, *, limit: int, until: float) -> bytes:
-    chunks, size = [], 0
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > limit:
-            raise _Lost(f"HTTP {response.status_code}: the answer is larger than {limit} bytes")
-        if time.monotonic() > until:
-            raise _Lost(f"HTTP {response.status_code}: the answer took too long")
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _one_or_many(name: str, ids: Sequence[str]) -> dict[str, str]:
+    """Old panels know only the single form."""
+    return {name: ids[0]} if len(ids) == 1 else {f"{name}s": ",".join(ids)}

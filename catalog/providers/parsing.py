@@ -55,13 +55,18 @@ def order_id(payload: object) -> str | None:
 
 
 def service_list(payload: object) -> ServiceList:
-    """The list, bare or wrapped. Raises Unreadable when no list is found, or nothing in it reads.
-
-    An id that is listed twice: the first entry counts, the others are reported as unreadable.
-    """
+    """The list, bare or wrapped. Raises Unreadable where there is none, or nothing in it reads."""
     entries = _entries(payload)
     if entries is None:
         raise Unreadable("no list of services")
+    return offers_of(entries)
+
+
+def offers_of(entries: Sequence[object]) -> ServiceList:
+    """The offers in a list of services. Raises Unreadable when nothing in it reads.
+
+    An id that is listed twice: the first entry counts, the others are reported as unreadable.
+    """
     rates = [entry.get("rate") for entry in entries if isinstance(entry, dict)]
     decimal_comma = uses_decimal_commas(rate for rate in rates if isinstance(rate, str))
     offers: dict[str, Offer] = {}
@@ -178,7 +183,7 @@ def statuses(payload: object, asked: Sequence[str]) -> dict[str, UpstreamStatus]
             continue
         mentioned = True
         if isinstance(entry, dict) and refusal({"error": entry.get("error")}) is None:
-            found[external_id] = _status(entry)
+            found[external_id] = report(entry)
     if not mentioned:
         raise Unreadable("about none of the orders asked for")
     return found
@@ -187,7 +192,7 @@ def statuses(payload: object, asked: Sequence[str]) -> dict[str, UpstreamStatus]
 def _by_order(payload: object, asked: Sequence[str]) -> Iterator[tuple[str | None, object]]:
     """Pairs of an order's id and what is said about it."""
     for name in ("data", "orders"):
-        if isinstance(payload, dict) and isinstance(payload.get(name), dict | list):
+        if isinstance(payload, dict) and _holds_reports(payload.get(name)):
             payload = payload[name]
     if isinstance(payload, list):
         for entry in payload:
@@ -199,6 +204,13 @@ def _by_order(payload: object, asked: Sequence[str]) -> Iterator[tuple[str | Non
         for key, entry in payload.items():
             inner = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
             yield key if key in asked else identifier(key), inner
+
+
+def _holds_reports(value: object) -> bool:
+    """A subscription's report has `orders` too: a list of ids."""
+    if isinstance(value, list):
+        return any(isinstance(entry, dict) for entry in value)
+    return isinstance(value, dict)
 
 
 def _order_named(entry: Mapping[str, Any], asked: Sequence[str], *, alone: bool) -> str | None:
@@ -219,7 +231,15 @@ def _word(entry: Mapping[str, Any]) -> str:
     return line(entry.get("status"), limit=LONGEST_WORD)
 
 
-def _status(entry: Mapping[str, Any]) -> UpstreamStatus:
+def _posts(entry: Mapping[str, Any]) -> int | None:
+    """How many posts a subscription has served: told, or the length of its list of orders."""
+    served = _not_negative(entry.get("posts"))
+    orders = entry.get("orders")
+    return len(orders) if served is None and isinstance(orders, list) else served
+
+
+def report(entry: Mapping[str, Any]) -> UpstreamStatus:
+    """One order's report; figures that are missing or odd are None."""
     word = _word(entry)
     charge = amount(entry.get("charge"))
     return UpstreamStatus(
@@ -228,6 +248,7 @@ def _status(entry: Mapping[str, Any]) -> UpstreamStatus:
         start_count=_not_negative(entry.get("start_count")),
         remains=whole(entry.get("remains")),
         charge=charge if charge is not None and charge >= 0 else None,
+        posts=_posts(entry),
     )
 
 

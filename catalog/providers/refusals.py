@@ -13,7 +13,7 @@ LONGEST_REFUSAL = 300
 _MESSAGE_NAMES = ("message", "msg", "error", "detail", "text")
 _FAILURE_WORDS = frozenset({"fail", "failed", "failure", "error", "false"})
 # An object with one of these reports on an order: its "Fail" is the order's, and no refusal.
-OF_A_REPORT = frozenset({"charge", "remains", "start_count"})
+OF_A_REPORT = frozenset({"charge", "remains", "start_count", "posts"})
 _NO_ERROR: Sequence[object] = (None, False, 0, "", "0", "false", [], {})
 
 
@@ -30,6 +30,11 @@ def refusal(payload: object) -> str | None:
         if _is_failure(part) and (text := _message(part)):
             return text
     return None
+
+
+def error_text(value: object) -> str:
+    """The words for a reader in the value of an `error`: text, object or list; "" without any."""
+    return "" if value in _NO_ERROR else _message(value)
 
 
 def speaks_of_failure(payload: object) -> bool:
@@ -83,10 +88,15 @@ _NO_FUNDS = _any(
     r"(?:insuficiente|insufficient) ?saldo|saldo (?:\w+ )?insuficiente",
 )
 _TOO_MANY = _any(r"too many (?:requests|attempts|calls)", r"rate limit")
-_ABOUT_AN_ORDER_ID = _any(
-    r"(?:incorrect|invalid|wrong|unknown|bad) (?:\w+ )?order",
-    r"orders? (?:id )?(?:is |was |are )?(?:not found|incorrect|invalid|wrong|unknown)",
-    r"order (?:\w+ )?does ?n[o ]{0,2}t exist",
+_ABOUT_AN_ID = _any(
+    r"(?:incorrect|invalid|wrong|unknown|bad) (?:\w+ )?(?:order|refill)",
+    r"(?:order|refill)s? (?:id )?(?:is |was |are )?(?:not found|incorrect|invalid|wrong|unknown)",
+    r"(?:order|refill) (?:\w+ )?does ?n[o ]{0,2}t exist",
+)
+_ABOUT_THE_CALL = _any(
+    r"unauthori[sz]ed|not authori[sz]ed|forbidden|permission",
+    r"(?:api|our|wrong|invalid|incorrect|missing) key",
+    r"(?:incorrect|invalid|wrong|unknown|unsupported|missing) (?:request|action|method|command)",
 )
 # Said by the machinery in front of or below a panel: the order may have been written all the same.
 _BROKEN = _any(
@@ -142,6 +152,12 @@ def is_about_haste(text: str) -> bool:
     return bool(_TOO_MANY.search(_words(text)))
 
 
-def is_about_an_order_id(text: str) -> bool:
-    """Whether a refusal says that the provider does not know an order."""
-    return bool(_ABOUT_AN_ORDER_ID.search(_words(text)))
+def is_about_an_id(text: str) -> bool:
+    """Whether a refusal says that the provider does not know an order or a refill."""
+    return bool(_ABOUT_AN_ID.search(_words(text)))
+
+
+def is_about_the_call(text: str) -> bool:
+    """Whether a refusal is about our key or an action that the provider does not know: it says
+    nothing of the order that was asked about."""
+    return bool(_ABOUT_THE_CALL.search(_words(text)))

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from catalog.models import Dialect, Provider
 from catalog.providers import ProviderClient
 from catalog.providers.panel import PanelClient
+from catalog.providers.rest import RestClient
 
 CLIENTS: Mapping[str, Callable[..., ProviderClient]] = {
     Dialect.PANEL: PanelClient,
+    Dialect.REST: RestClient,
 }
 
 

@@ -1,7 +1,8 @@
 """The sandbox as an HTTP server: reads calls, lets the desk answer, misbehaves where told to.
 
-`POST`/`GET` on any path speak the dialect. `/_control` is the sandbox's own remote control, for
-other processes: on loopback only and with the key in `X-API-Key`.
+Below `/api/v1/` it speaks the REST dialect, on any other path the panel dialect: one shop, one
+memory. `/_control` is its own remote control, for other processes: on loopback only and with the
+key in `X-API-Key`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import socket
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from hmac import compare_digest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,10 +24,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 
-from catalog.sandbox.delivery import CANCELED, COMPLETED, FAILED, PARTIAL, Habits
+from catalog.sandbox.delivery import CANCELED, COMPLETED, FAILED, PARTIAL, REJECTED, Habits
 from catalog.sandbox.desk import Desk
 from catalog.sandbox.menu import menu
-from catalog.sandbox.misbehaviour import Ending, Kind, Misbehaviour, Queue, Reply, plain, spoil
+from catalog.sandbox.misbehaviour import Kind, Misbehaviour, Queue
+from catalog.sandbox.replies import Ending, Reply, plain
+from catalog.sandbox.rest_desk import PREFIX, Request, RestDesk, route
+from catalog.sandbox.shop import Shop
+from catalog.sandbox.spoiling import Face, Spoilt, spoil
 from catalog.sandbox.state import FIRST_ORDER, State, Taken
 
 log = structlog.get_logger(__name__)
@@ -48,7 +53,8 @@ class Sandbox:
         self.key = key
         self.calls: deque[Mapping[str, str]] = deque(maxlen=CALLS_KEPT)  # parameters, key left out
         self._state = State(data, speed=speed)
-        self._desk = Desk(menu=menu(services), state=self._state, habits=habits)
+        shop = Shop(menu=menu(services), state=self._state, habits=habits)
+        self._desk, self._rest = Desk(shop), RestDesk(shop)
         self._queue = Queue()
         self._let_go = Event()  # ends the waiting of the calls that hang now
         self._server: _Server | None = None
@@ -82,16 +88,41 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The API address, for a provider row."""
+        """The panel dialect's address, for a provider row."""
+        return f"{self._address}/api/v2"
+
+    @property
+    def rest_url(self) -> str:
+        """The REST dialect's address, for a provider row."""
+        return f"{self._address}/api/v1"
+
+    @property
+    def _address(self) -> str:
         assert self._server is not None
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}/api/v2"
+        return f"http://{host!s}:{port}"
 
     # --- telling it what to do ---------------------------------------------------------------
 
-    def misbehave(self, action: str, kind: Kind, *, times: int = 1, **details: Any) -> None:
-        """Let the next calls of an action ("*": of any) go wrong; `details`: see Misbehaviour."""
-        self._queue.put(action, Misbehaviour(Kind(kind), **details), times=times)
+    def misbehave(
+        self,
+        action: str,
+        kind: Kind,
+        *,
+        times: int | None = None,
+        every: int | None = None,
+        **details: Any,
+    ) -> None:
+        """Let calls of an action ("*": of any) go wrong, in either dialect.
+
+        The next `times` calls (one if not told), or, with `every`, each so-manieth from now on,
+        `times` times or until `behave`. `details`: see Misbehaviour. Raises ValueError.
+        """
+        how = Misbehaviour(Kind(kind), **details)
+        if every is None:
+            self._queue.put(action, how, times=1 if times is None else times)
+        else:
+            self._queue.put_every(action, how, every=every, times=times)
 
     def answer(self, action: str, body: object, *, status: int = 200, times: int = 1) -> None:
         """Answer the next calls of an action with this body (text as it stands, else as JSON)
@@ -133,6 +164,14 @@ class Sandbox:
         """End the order now as failed; its money is paid back."""
         self._state.end(int(order_id), ending=FAILED, undelivered=self._order(order_id).total)
 
+    def reject_refill(self, refill_id: int | str) -> None:
+        """End an open refill now, Rejected."""
+        self._state.end_refill(int(refill_id), ending=REJECTED)
+
+    def complete_refill(self, refill_id: int | str) -> None:
+        """End an open refill now, Completed."""
+        self._state.end_refill(int(refill_id), ending=COMPLETED)
+
     def say(self, order_id: int | str, **answer: Any) -> None:
         """Let the order's status answer hold these values over the truth (`status="Partial"`,
         `remains="-3"`, …), with no money moved; nothing given: the truth again."""
@@ -160,24 +199,52 @@ class Sandbox:
     # --- answering ---------------------------------------------------------------------------
 
     def reply(self, parameters: dict[str, str]) -> Reply:
-        """The reply to one call of the dialect, when it is time for it."""
-        key = parameters.pop("key", "")
-        if not compare_digest(key.encode(), self.key.encode()):
+        """The reply to one call of the panel dialect, when it is time for it."""
+        if not self._knows(parameters.pop("key", "")):
             return plain({"error": "Invalid API key"})
+
+        def act() -> tuple[Any, Reply]:
+            answer = self._desk.answer(parameters)
+            return answer, plain(answer)
+
+        return self._reply(parameters.get("action", ""), parameters, self._desk, act)
+
+    def rest_reply(self, request: Request, *, key: str) -> Reply:
+        """The reply to one call of the REST dialect, when it is time for it."""
+        if not self._knows(key):
+            return self._rest.unauthorised()
+
+        def act() -> tuple[Any, Reply]:
+            status, answer, headers = self._rest.answer(request)
+            return answer, plain(answer, status=status, headers=headers)
+
+        return self._reply(request.action, request.parameters, self._rest, act)
+
+    def unreadable_rest_reply(self) -> Reply:
+        """The reply to a REST call whose body is no JSON object."""
+        return self._rest.unreadable()
+
+    def _knows(self, key: str) -> bool:
+        return compare_digest(key.encode(), self.key.encode())
+
+    def _reply(
+        self,
+        action: str,
+        parameters: Mapping[str, str],
+        face: Face,
+        act: Callable[[], tuple[Any, Reply]],
+    ) -> Reply:
         self.calls.append(dict(parameters))
-        action = parameters.get("action", "")
         # Fetched before the call takes effect: whoever sees the effect may let it go at once.
         let_go = self._let_go
-        misbehaviour = self._queue.take(action)
-        if misbehaviour is None:
-            reply = plain(self._desk.answer(parameters))
-        else:
-            answer = self._desk.answer(parameters) if misbehaviour.lets_act else None
-            reply = spoil(answer, misbehaviour, first_order=FIRST_ORDER)
+        how = self._queue.take(action)
+        answer, reply = act() if how is None or how.lets_act else ({}, Reply())
+        if how is not None:
+            reply = spoil(Spoilt(how, face, reply, answer, FIRST_ORDER))
         log.info(
             "sandbox_call",
             action=action,
-            misbehaviour=misbehaviour.kind if misbehaviour else None,
+            misbehaviour=how.kind if how else None,
             status=reply.status,
         )
         if reply.ending is Ending.HANG:
@@ -260,8 +327,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/_control"):
             self._control({})
-            return
-        self._send(self.server.sandbox.reply(dict(parse_qsl(urlsplit(self.path).query))))
+        elif self.path.startswith(PREFIX):
+            self._rest({})
+        else:
+            self._send(self.server.sandbox.reply(self._query()))
 
     def do_POST(self) -> None:
         body = self._body()
@@ -270,17 +339,42 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             parameters = self._parameters(body)
         except ValueError:
-            self._send(plain({"error": "Incorrect request"}))
+            rest = self.path.startswith(PREFIX)
+            unreadable = self.server.sandbox.unreadable_rest_reply
+            self._send(unreadable() if rest else plain({"error": "Incorrect request"}))
             return
         if self.path.startswith("/_control"):
             self._control(parameters)
             return
-        query = dict(parse_qsl(urlsplit(self.path).query))
+        if self.path.startswith(PREFIX):
+            self._rest(parameters)
+            return
         texts = {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in parameters.items()
         }
-        self._send(self.server.sandbox.reply({**query, **texts}))
+        self._send(self.server.sandbox.reply({**self._query(), **texts}))
+
+    def _query(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.path).query))
+
+    def _rest(self, body: dict[str, Any]) -> None:
+        query = self._query()
+        action, target = route(self.command, urlsplit(self.path).path)
+        if action == "status" and "client_ref" in query:
+            action = "find"
+        request = Request(
+            action=action,
+            target=target,
+            query=query,
+            body=body,
+            idempotency_key=self.headers.get("Idempotency-Key", ""),
+        )
+        self._send(self.server.sandbox.rest_reply(request, key=self._given_key()))
+
+    def _given_key(self) -> str:
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return self.headers.get("X-API-Key", "") or bearer
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")

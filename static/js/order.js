@@ -32,11 +32,12 @@ function close() {
 
 const ask = () => htmx.trigger(search, "search-open");
 
-// What was typed into the form stays when the service changes.
+// What was typed into the form stays when the service changes; lists are too long for an address.
 async function choose(option) {
   const form = document.getElementById("order");
   const values = Object.fromEntries(new FormData(form));
-  for (const name of ["csrfmiddlewaretoken", "idempotency_key", "agreed"]) delete values[name];
+  const lists = [...form.querySelectorAll("textarea")].filter((list) => list.value.trim());
+  for (const name of ["csrfmiddlewaretoken", "idempotency_key", "agreed", ...lists.map((list) => list.name)]) delete values[name];
   values.service = option.dataset.service;
   close();
   search.value = "";
@@ -44,6 +45,12 @@ async function choose(option) {
   await htmx.ajax("GET", picker.dataset.orderUrl, { source: "#picker", target: "#order", swap: "outerHTML", values });
   const address = new URLSearchParams({ service: values.service, currency: values.currency });
   history.replaceState(null, "", `${picker.dataset.orderUrl}?${address}`);
+  for (const { name, value } of lists) {
+    const same = document.querySelector(`#order textarea[name=${name}]`);
+    if (!same) continue;
+    same.value = value;
+    same.dispatchEvent(new Event("input", { bubbles: true }));
+  }
   const first = document.querySelector("#field-link, #order input[type=text], #order textarea");
   (first ?? document.getElementById("order")).focus();
 }

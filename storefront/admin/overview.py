@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, F, Min, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -19,14 +19,17 @@ from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_q.models import Failure, OrmQ
 
 from accounts.admin.reading import shown
 from accounts.models import Alert
 from accounts.statement import holdings, sales_since
-from orders.models import Order
+from catalog.models import Breaker, Provider
+from orders.models import Order, Refill, RefillState
 from orders.statuses import Status
+from orders.unconfirmed import Ages, ages, queue
 from storefront.admin.sidebar import list_page, may_view
 
 Table = dict[str, Any]  # headers and rows, as the theme's table takes them
@@ -42,7 +45,7 @@ class Line:
     page: str
     title: str
     text: str
-    since: datetime
+    since: datetime | None
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +54,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     days = [timezone.localdate() - timedelta(days=back) for back in reversed(range(DAYS))]
     if may_view(request, "orders.Order"):
         context |= _orders(days)
+        context |= _refills()
+    if may_view(request, "catalog.Provider"):
+        context["providers"] = _providers()
     if may_view(request, "accounts.Posting"):
         context["turnover"] = _turnover(days)
     if may_view(request, "accounts.Wallet"):
@@ -83,6 +89,7 @@ def _orders(days: list[date]) -> dict[str, Any]:
     counted = Order.objects.filter(created_at__gte=_midnight(days[0])).aggregate(**counts)
     numbers = [counted[str(day)] for day in days]
     page = list_page("orders.Order")
+    lost = ages()
     return {
         "orders_page": page,
         "orders_today": numbers[-1],
@@ -96,13 +103,69 @@ def _orders(days: list[date]) -> dict[str, Any]:
             },
             {
                 "title": _("Unconfirmed"),
-                "page": f"{page}?status__exact={Status.UNCONFIRMED}",
+                "page": reverse("admin:orders_order_unconfirmed_queue"),
                 "urgent": True,
-                **_queue(Status.UNCONFIRMED),
+                "number": lost.number,
+                "oldest": lost.oldest,
+                "ages": _ages(lost),
             },
         ],
         "unconfirmed": _unconfirmed(),
     }
+
+
+def _ages(lost: Ages) -> str:
+    return gettext("%(young)s under 15 min, %(middle)s under 1 h, %(old)s older") % {
+        "young": lost.young,
+        "middle": lost.middle,
+        "old": lost.old,
+    }
+
+
+def _refills() -> dict[str, Any]:
+    """Refills that staff do by hand."""
+    manual = Refill.objects.filter(state=RefillState.MANUAL)
+    return {
+        "refills_page": list_page("orders.Refill"),
+        "refills": manual.aggregate(number=Count("pk"), oldest=Min("created_at")),
+    }
+
+
+def _providers() -> list[Line]:
+    """The providers with which something is the matter."""
+    troubled = Provider.objects.filter(
+        ~Q(breaker=Breaker.CLOSED)
+        | Q(maintenance=True)
+        | Q(funds_wait_until__isnull=False)
+        | Q(balance__lt=F("low_balance")),
+        enabled=True,
+    )
+    return [
+        Line(
+            page=_change_page("catalog.Provider", provider.pk),
+            title=provider.name,
+            text=" · ".join(_troubles(provider)),
+            since=None,
+        )
+        for provider in troubled.order_by("name")
+    ]
+
+
+def _troubles(provider: Provider) -> list[str]:
+    troubles: list[str] = []
+    if provider.maintenance:
+        troubles.append(gettext("Maintenance: orders wait"))
+    if provider.breaker != Breaker.CLOSED:
+        troubles.append(
+            gettext("Interrupted: %(reason)s") % {"reason": provider.breaker_reason or "–"}
+        )
+    if provider.funds_wait_until is not None:
+        troubles.append(gettext("Our funds there are used up: orders wait"))
+    low, balance = provider.low_balance, provider.balance
+    if low is not None and balance is not None and balance < low:
+        told = {"balance": f"{balance.normalize():f}", "currency": provider.currency}
+        troubles.append(gettext("Low balance: %(balance)s %(currency)s") % told)
+    return troubles
 
 
 def _queue(status: Status) -> dict[str, Any]:
@@ -114,7 +177,7 @@ def _queue(status: Status) -> dict[str, Any]:
 
 def _unconfirmed() -> list[Line]:
     """The orders that staff should look at first."""
-    orders = Order.objects.filter(status=Status.UNCONFIRMED).select_related("service", "provider")
+    orders = queue().select_related("service", "provider")
     return [
         Line(
             page=_change_page("orders.Order", order.pk),
@@ -122,7 +185,7 @@ def _unconfirmed() -> list[Line]:
             text=order.provider.name,
             since=order.status_changed_at,
         )
-        for order in orders.order_by("status_changed_at")[:LATEST]
+        for order in orders[:LATEST]
     ]
 
 
@@ -150,9 +213,15 @@ def _holdings() -> dict[str, Any]:
 
 def _alerts() -> dict[str, Any]:
     alerts = Alert.objects.filter(resolved_at=None)
+    counted = alerts.aggregate(
+        number=Count("pk"), stalled=Count("pk", filter=Q(code="order_stalled"))
+    )
+    page = list_page("accounts.Alert")
     return {
-        "alerts_page": list_page("accounts.Alert"),
-        "alerts_open": alerts.count(),
+        "alerts_page": page,
+        "alerts_open": counted["number"],
+        "stalled": counted["stalled"],
+        "stalled_page": f"{page}?q=order_stalled",
         "alerts": [
             Line(
                 page=_change_page("accounts.Alert", alert.pk),

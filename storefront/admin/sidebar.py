@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Alert
-from orders.models import Order
+from orders.models import Order, Refill, RefillState
 from orders.statuses import Status
 
 
@@ -34,6 +34,11 @@ def unconfirmed_orders() -> int:
     return Order.objects.filter(status=Status.UNCONFIRMED).count()
 
 
+def manual_refills() -> int:
+    """Refills that staff must do by hand."""
+    return Refill.objects.filter(state=RefillState.MANUAL).count()
+
+
 def open_alerts() -> int:
     """Alerts that nobody has resolved."""
     return Alert.objects.filter(resolved_at=None).count()
@@ -44,6 +49,8 @@ GROUPS: list[tuple[str | Promise, list[Entry]]] = [
         _("Sales"),
         [
             Entry(_("Orders"), "shopping_cart", "orders.Order", unconfirmed_orders),
+            Entry(_("Refills"), "autorenew", "orders.Refill", manual_refills),
+            Entry(_("Cancellations"), "cancel", "orders.CancelRequest"),
             Entry(_("Alerts"), "notifications", "accounts.Alert", open_alerts),
         ],
     ),
@@ -54,6 +61,7 @@ GROUPS: list[tuple[str | Promise, list[Entry]]] = [
             Entry(_("Categories"), "category", "catalog.Category"),
             Entry(_("Providers"), "hub", "catalog.Provider"),
             Entry(_("Syncs"), "sync", "catalog.SyncRecord"),
+            Entry(_("Balances there"), "balance", "orders.BookReading"),
         ],
     ),
     (

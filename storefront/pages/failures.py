@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from storefront.context import brand
+from storefront.errors import DATABASE_AWAY, RETRY_AFTER
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -29,4 +32,8 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Uses nothing that may be broken: no session, no database."""
+    # Django calls this while it handles the exception.
+    if isinstance(sys.exc_info()[1], DATABASE_AWAY):
+        page = render_to_string("503.html", brand())
+        return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER)})
     return HttpResponse(render_to_string("500.html", brand()), status=500)

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
 
-from orders import listing
+from orders import listing, queueing
 from orders.listing import OrderNotFound
-from orders.models import Order
+from orders.models import DripFeed, Order, SeriesState, Subscription
 from orders.statuses import PUBLIC_STATUSES, Status, behind
+from storefront.pages import order_history, order_story
 from storefront.pages.access import CustomerRequest, for_customers
 from storefront.pages.paging import asked_text, page_of
 
 PER_PAGE = 20
+# A drip-feed may have thousands of runs.
+RUNS_SHOWN = 50
 # Seconds between looks at running orders; the longer nothing moves, the rarer.
 POLL_DELAYS = (4, 6, 10, 15, 20, 30, 60)
-
-_NEXT: dict[str, Promise] = {
-    Status.PENDING: _("It is passed on for delivery within a minute. You need not do anything."),
-    Status.PROCESSING: _("Delivery has been asked for and starts soon. You need not do anything."),
-    Status.IN_PROGRESS: _("Delivery is under way. Leave the link public until it is finished."),
-    Status.COMPLETED: _("Everything you ordered has been delivered."),
-    Status.PARTIAL: _("Delivery ended early. What was not delivered went back to your wallet."),
-    Status.CANCELLED: _("The order was cancelled, and the money went back to your wallet."),
-    Status.REFUNDED: _("The order was paid back to your wallet."),
-    Status.FAILED: _("The order could not be delivered. Support can tell you more."),
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of an order's way; `state` is done, now or later."""
-
-    title: Promise
-    state: str
-    moment: datetime | None = None
 
 
 @never_cache
@@ -54,11 +34,14 @@ def orders(request: CustomerRequest) -> HttpResponse:
     text = asked_text(request)
     found = listing.orders_of(request.user, statuses=behind(status) if status else (), text=text)
     page = page_of(found, request, per_page=PER_PAGE)
+    rows = order_story.rows(list(page))
     return render(
         request,
         "orders/_results.html" if request.htmx else "orders/list.html",
         {
             "page": page,
+            "rows": rows,
+            "can_refill": any(row.can_refill for row in rows),
             "statuses": PUBLIC_STATUSES,
             "status": status,
             "text": text,
@@ -83,7 +66,7 @@ def progress(request: CustomerRequest) -> HttpResponse:
         request,
         "orders/_progress.html",
         {
-            "rows": list(found.values()),
+            "rows": order_story.rows(list(found.values())),
             "changed": changed,
             "running": [order for order in found.values() if not order.is_final],
             "step": step,
@@ -103,38 +86,43 @@ def order(request: CustomerRequest, pk: int) -> HttpResponse:
         raise Http404 from error
     moved = request.GET.get("seen", found.public_status) != found.public_status
     step = 0 if moved or not request.htmx else _step(request) + 1
+    waits_for = queueing.waits_for(found)
+    waiting = order_story.waiting_words(found, waits_for)
     return render(
         request,
         "orders/_order.html" if request.htmx else "orders/order.html",
         {
             "order": found,
             "moved": moved,
-            "next": _NEXT[found.public_status],
-            "steps": _steps(found),
+            "waiting": waiting,
+            "next": order_story.what_next(found, waiting),
+            "to_come": order_story.to_come(found),
+            "asked": order_story.asked(found),
+            "history": order_history.told(found, listing.history_of(found)),
+            "refills": list(found.refills.all()),
+            "refill": order_story.refill_offer(found),
+            "guarantee": order_story.guarantee(found),
+            "cancel": order_story.cancel_offer(found),
+            **_of_series(found),
+            "again": order_story.order_again(found),
             "step": step,
             "delay": _delay(step),
         },
     )
 
 
-def _steps(order: Order) -> list[Step]:
-    """What has happened, what happens now, and what is still to come."""
-    status = order.public_status
-    reached = {Status.PENDING: 1, Status.PROCESSING: 2, Status.IN_PROGRESS: 2}.get(status, 4)
-    ending = status.label if order.is_final else _("Finished")
-    titles: list[tuple[Promise, datetime | None]] = [
-        (_("Ordered and paid"), order.created_at),
-        (_("Passed on for delivery"), order.sent_at),
-        (_("Delivery"), None),
-        (ending, order.completed_at or (order.status_changed_at if order.is_final else None)),
-    ]
-    if order.is_final and not order.delivered:
-        # It ended before anything was delivered: those steps never happened.
-        titles = [title for title in titles[:2] if title[1]] + titles[3:]
-    return [
-        Step(title, "done" if place < reached else "now" if place == reached else "later", moment)
-        for place, (title, moment) in enumerate(titles)
-    ]
+def _of_series(order: Order) -> dict[str, Any]:
+    """What the page shows of a drip-feed or a subscription."""
+    feed: DripFeed | None = getattr(order, "dripfeed", None)
+    terms: Subscription | None = getattr(order, "subscription", None)
+    runs_on = feed is not None and not order.is_final and feed.runs_made < feed.runs
+    return {
+        "is_series": order_story.is_series(order),
+        "runs": order_story.runs(order, newest=RUNS_SHOWN) if feed else [],
+        "can_pause": runs_on and feed is not None and feed.state == SeriesState.ACTIVE,
+        "can_resume": runs_on and feed is not None and feed.state == SeriesState.PAUSED,
+        "still_reserved": order.net_charge - terms.served if terms else None,
+    }
 
 
 def _watched(request: CustomerRequest) -> list[str]:

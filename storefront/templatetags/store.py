@@ -16,7 +16,8 @@ from lucide.templatetags.lucide import lucide
 
 from accounts import formatting
 from accounts.models import JournalEntry
-from catalog.models import Network
+from catalog import facts
+from catalog.models import Network, Service
 from orders.statuses import Status
 
 register = template.Library()
@@ -96,6 +97,30 @@ def money_text(amount: Decimal, currency: str) -> str:
 def count(value: int | None) -> str:
     """A whole number with the language's separators; a dash for None."""
     return "–" if value is None else formatting.number(value, language())
+
+
+@register.filter
+def percent(value: int) -> str:
+    """A whole number of percent as the language writes it."""
+    return formatting.percent(value, language())
+
+
+@register.filter
+def average_time(service: Service) -> str:
+    """How long an order of about 1000 units takes; never empty."""
+    return facts.average_time(service)
+
+
+@register.filter
+def start_time(service: Service) -> str:
+    """How long it takes until delivery begins, as measured; "" while it is not."""
+    return facts.start_time(service)
+
+
+@register.filter
+def completion_rate(service: Service) -> int | None:
+    """Percent of the orders that are delivered in full; None while there are few."""
+    return facts.completion_rate(service)
 
 
 @register.simple_tag

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 from decimal import Decimal
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -143,6 +146,114 @@ def test_wrong_quantity_is_told_beside_the_field_while_typing(visit):
 
     expect(page.locator("#problem-quantity")).to_contain_text("The quantity must be between")
     expect(page.locator("#field-quantity")).to_have_attribute("aria-invalid", "true")
+
+
+def open_form(visitor: Visitor, search: str) -> Page:
+    """The order form with the first service that the search finds."""
+    choose_by_search(visitor.page, search)
+    return visitor.page
+
+
+def test_fields_follow_the_type_and_the_choices(visit):
+    visitor = visit()
+    visitor.sign_in("customer")
+    page = open_form(visitor, "website traffic from google")
+    for needed in ("#field-google_keyword", "#field-referring_url"):
+        expect(page.locator(needed)).to_be_hidden()
+
+    page.select_option("#field-type_of_traffic", "2")
+
+    expect(page.locator("#field-referring_url")).to_be_visible()
+    expect(page.locator("#field-google_keyword")).to_be_hidden()
+
+
+def test_comments_are_counted_and_priced_while_typing(visit):
+    visitor = visit()
+    visitor.sign_in("customer")
+    page = open_form(visitor, "instagram custom comments")
+
+    page.locator("#field-comments").press_sequentially("One\nTwo\nThree\nFour\nFive\n")
+
+    expect(page.locator("#counted-comments")).to_contain_text("5 comments =")
+
+
+def test_runs_are_priced_together_before_they_are_bought(visit):
+    visitor = visit()
+    visitor.sign_in("customer")
+    page = open_form(visitor, "instagram followers")
+    page.fill("#field-link", "@in-runs")
+    page.fill("#field-quantity", "100")
+    page.locator(".spread > summary").press("Enter")
+
+    page.fill("#field-runs", "3")
+    page.fill("#field-interval", "60")
+
+    expect(page.locator("#price")).to_contain_text("3 runs of 100, one every 60 min: 300 in all.")
+
+
+def refused(visitor: Visitor, status: int) -> None:
+    """The page came with this status, of which Chromium complains, and of nothing else."""
+    assert [str(status) in complaint for complaint in visitor.complaints] == [True]
+    visitor.complaints.clear()
+
+
+def test_problems_are_told_together_and_lead_to_their_fields(visit):
+    visitor = visit()
+    visitor.sign_in("customer")
+    page = open_form(visitor, "instagram followers")
+    page.fill("#field-quantity", "100")
+    expect(page.locator("[name=agreed]")).to_be_attached()
+    page.click("#place")
+
+    summary = page.locator("[role=alert]:has(.wrong)")
+    expect(summary).to_be_focused()
+    refused(visitor, 422)
+    summary.get_by_role("link", name="Link").press("Enter")
+
+    expect(page.locator("#field-link")).to_be_focused()
+
+
+def test_the_same_again_is_asked_about_once(visit):
+    visitor = visit()
+    visitor.sign_in("customer")
+    wanted = {"search": "instagram followers", "link": "@twin", "quantity": "100"}
+    first = order(visitor.page, **wanted)
+    page = visitor.goto("/order/")
+    open_form(visitor, wanted["search"])
+    page.fill("#field-link", wanted["link"])
+    page.fill("#field-quantity", wanted["quantity"])
+    expect(page.locator("[name=agreed]")).to_be_attached()
+    page.click("#place")
+
+    expect(page.locator(".note[role=alert]")).to_contain_text(f"order {first}")
+    refused(visitor, 409)
+    page.click("button[name=again]")
+    page.wait_for_url(re.compile(r"/orders/\d+/"))
+
+    assert int(page.url.rstrip("/").rsplit("/", 1)[1]) > first
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_many_orders_are_checked_confirmed_and_followed(javascript, visit):
+    visitor = visit(java_script_enabled=javascript)
+    visitor.sign_in("customer")
+    page = visitor.goto("/orders/many/")
+    lines = [f"1 | @many{javascript}{number} | 100" for number in range(30)]
+    page.fill("#mass-text", "\n".join([*lines, "nonsense"]))
+    page.click("button[name=check]")
+    expect(page.locator("main")).to_contain_text("30 lines can be ordered. 1 line needs a change.")
+
+    page.click("#place")
+
+    page.wait_for_url(re.compile(r"/orders/many/.+"))
+    if javascript:
+        expect(page.locator("#mass.is-completed")).to_be_visible(timeout=DELIVERY_MS)
+    else:
+        until = time.monotonic() + DELIVERY_MS / 1000
+        while not page.locator("#mass.is-completed").count() and time.monotonic() < until:
+            page.reload()
+    expect(page.locator("#mass-words")).to_have_text("30 of 30 lines")
+    expect(page.locator("#mass .list__title")).to_have_count(30)
 
 
 def test_admin_shows_providers_orders_and_money(store, visit):

@@ -8,7 +8,17 @@ from axe_playwright_python.sync_playwright import Axe
 pytestmark = pytest.mark.browser
 
 PUBLIC = ("/", "/services/", "/account/login/", "/account/signup/", "/account/password/reset/")
-OWN = ("/order/", "/orders/", "/wallet/", "/settings/", "/settings/api-keys/", "/account/email/")
+OWN = (
+    "/order/",
+    "/orders/many/",
+    "/orders/",
+    "/wallet/",
+    "/settings/",
+    "/settings/api-keys/",
+    "/account/email/",
+)
+# The order form of a plain service, of comments, a subscription and visitors (the sandbox's list).
+FORMS = tuple(f"/order/?service={service}" for service in (1, 7, 15, 62))
 
 
 @pytest.mark.parametrize("locale", ["en", "fr", "tr"])
@@ -31,7 +41,7 @@ def test_pages_are_accessible_and_fit(locale, width, scheme, visit):
     for path in PUBLIC:
         look(path)
     visitor.sign_in("customer")
-    for path in (*OWN, "/order/?service=1", "/services/1/"):
+    for path in (*OWN, *FORMS, "/services/1/"):
         look(path)
 
     assert found == {}

@@ -15,12 +15,24 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Alert
-from catalog.models import Category, ManualPrice, Network, Provider, Service, SyncRecord
+from catalog import health
+from catalog.admin.providers import _condition as provider_condition
+from catalog.models import (
+    Breaker,
+    Category,
+    ManualPrice,
+    Network,
+    Provider,
+    Service,
+    Substitute,
+    SyncRecord,
+)
 from catalog.order_types import ServiceType
 from tests.factories import (
     CategoryFactory,
     ExchangeRateFactory,
     ManualPriceFactory,
+    OrderFactory,
     ProviderFactory,
     ServiceFactory,
     StaffFactory,
@@ -370,13 +382,23 @@ def test_the_category_list_tells_how_many_services_can_be_ordered(staff):
 
 # --- services ----------------------------------------------------------------------------------
 
-NO_PRICES = {"manual_prices-TOTAL_FORMS": "0", "manual_prices-INITIAL_FORMS": "0"}
+NO_PRICES = {
+    "manual_prices-TOTAL_FORMS": "0",
+    "manual_prices-INITIAL_FORMS": "0",
+    "substitutes-TOTAL_FORMS": "0",
+    "substitutes-INITIAL_FORMS": "0",
+}
 
 
 def service_form(service: Service, **changes: str) -> dict[str, str]:
     return {
         "name": service.name,
         "category": str(service.category_id),
+        "link_target": service.link_target,
+        "same_link": service.same_link,
+        "refill_by": service.refill_by,
+        "refill_days": "" if service.refill_days is None else str(service.refill_days),
+        "dripfeed_by": service.dripfeed_by,
         "type": service.type,
         "position": str(service.position),
         "description": service.description,
@@ -614,3 +636,195 @@ def test_a_sync_record_is_shown_and_cannot_be_changed(staff):
     assert staff.post(page("syncrecord_change", record.pk), {"added": "9"}).status_code == 403
     assert staff.post(page("syncrecord_delete", record.pk), {"post": "yes"}).status_code == 403
     assert staff.get(page("syncrecord_add")).status_code == 403
+
+
+# --- how a provider is doing ---------------------------------------------------------------------
+
+
+def act(staff: Client, action: str, provider: Provider, reason: str = "they asked us to"):
+    return staff.post(page(f"provider_{action}", provider.pk), {"reason": reason})
+
+
+def test_staff_interrupt_a_provider_and_let_it_go_on(staff):
+    provider = ProviderFactory()
+
+    response = act(staff, "interrupt", provider)
+    assert response.url == page("provider_change", provider.pk)
+    provider.refresh_from_db()
+    assert provider.breaker == Breaker.OPEN
+    assert provider.breaker_reason.endswith(": they asked us to")
+    shown = staff.get(page("provider_change", provider.pk)).content.decode()
+    assert "they asked us to" in shown
+    assert ("/close_breaker" in shown, "/interrupt" in shown) == (True, False)
+
+    act(staff, "close_breaker", provider)
+    provider.refresh_from_db()
+    assert (provider.breaker, provider.breaker_reason) == (Breaker.CLOSED, "")
+    shown = staff.get(page("provider_change", provider.pk)).content.decode()
+    assert ("close-breaker" in shown, "/interrupt" in shown) == (False, True)
+
+
+def test_a_provider_is_not_interrupted_without_a_reason(staff):
+    provider = ProviderFactory()
+
+    assert act(staff, "interrupt", provider, reason="").status_code == 200
+
+    provider.refresh_from_db()
+    assert provider.breaker == Breaker.CLOSED
+
+
+def test_closing_a_closed_breaker_is_refused(staff):
+    response = act(staff, "close_breaker", ProviderFactory())
+
+    assert response.context["form"].errors == {"__all__": ["The provider is not interrupted."]}
+
+
+def test_saving_a_provider_leaves_the_machines_columns_alone(staff, monkeypatch):
+    provider = ProviderFactory()
+    save = Provider.save
+
+    def save_after_the_machine(self, *args, **kwargs):
+        health.trip(Provider.objects.get(), "meanwhile")
+        Provider.objects.update(balance=Decimal(7), window_calls=3)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Provider, "save", save_after_the_machine)
+
+    staff.post(
+        page("provider_change", provider.pk),
+        {
+            **PROVIDER,
+            "maintenance": "on",
+            "requests_per_minute": "60",
+            "low_balance": "12.5",
+            "reconcile_by_ids": "on",
+        },
+    )
+
+    provider.refresh_from_db()
+    assert (provider.name, provider.api_key) == ("Upstream", "the-key")
+    assert (provider.maintenance, provider.requests_per_minute) == (True, 60)
+    assert (provider.low_balance, provider.reconcile_by_ids) == (Decimal("12.5"), True)
+    assert (provider.breaker, provider.balance, provider.window_calls) == (
+        Breaker.OPEN,
+        Decimal(7),
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "word"),
+    [
+        ({}, "Working"),
+        ({"enabled": False}, "Disabled"),
+        ({"maintenance": True}, "Maintenance"),
+        ({"breaker": Breaker.OPEN}, "Interrupted"),
+        ({"breaker": Breaker.PROBING}, "Interrupted"),
+        ({"funds_wait_until": timezone.now()}, "Waiting for funds"),
+        ({"balance": Decimal(1), "low_balance": Decimal(2)}, "Low balance"),
+        ({"balance": Decimal(2), "low_balance": Decimal(2)}, "Working"),
+    ],
+)
+def test_a_provider_shows_how_it_is_doing(staff, columns, word):
+    provider = ProviderFactory(**columns)
+
+    [row] = rows(staff.get(page("provider_changelist")))
+    shown = staff.get(page("provider_change", provider.pk))
+
+    assert provider_condition(row).label == word
+    assert word in unescape(shown.content.decode())
+
+
+def test_a_provider_shows_what_waits_for_it(staff):
+    service = ServiceFactory()
+    for _ in range(2):
+        OrderFactory(service=service)
+    OrderFactory(service=service, send_after=None)
+
+    shown = staff.get(page("provider_change", service.provider_id)).content.decode()
+
+    link = f"provider__id__exact={service.provider_id}&amp;status__exact=pending"
+    assert re.search(rf'{link}">(\d+)<', shown)[1] == "2"
+
+
+# --- how a service's orders are treated ----------------------------------------------------------
+
+
+def test_staff_set_how_orders_are_treated(staff):
+    service = ServiceFactory()
+    changes = {
+        "link_target": "post",
+        "same_link": "refuse",
+        "refill_by": "staff",
+        "refill_days": "90",
+        "dripfeed_by": "ours",
+    }
+
+    staff.post(page("service_change", service.pk), service_form(service, **changes))
+
+    service.refresh_from_db()
+    assert [str(getattr(service, name)) for name in changes] == list(changes.values())
+
+
+@pytest.mark.parametrize(
+    ("action", "column", "value"),
+    [
+        ("guarantee_60", "refill_days", 60),
+        ("guarantee_endless", "refill_days", None),
+        ("same_link_off", "same_link", "off"),
+        ("same_link_queue", "same_link", "queue"),
+    ],
+)
+def test_selected_services_are_changed_together(staff, action, column, value):
+    chosen, other = ServiceFactory(), ServiceFactory(same_link="refuse")
+    before = getattr(other, column)
+
+    response = choose(staff, "service", action, chosen)
+
+    assert told(response) == ["1 service was changed."]
+    chosen.refresh_from_db()
+    other.refresh_from_db()
+    assert (getattr(chosen, column), getattr(other, column)) == (value, before)
+
+
+def substitute_form(service: Service, substitute: Service) -> dict[str, str]:
+    return service_form(
+        service,
+        **{
+            "substitutes-TOTAL_FORMS": "1",
+            "substitutes-0-service": str(service.pk),
+            "substitutes-0-substitute": str(substitute.pk),
+            "substitutes-0-position": "1",
+        },
+    )
+
+
+def test_substitutes_are_set_beside_the_service(staff):
+    service, substitute = ServiceFactory(), ServiceFactory()
+
+    staff.post(page("service_change", service.pk), substitute_form(service, substitute))
+
+    assert Substitute.objects.values_list("service", "substitute", "position").get() == (
+        service.pk,
+        substitute.pk,
+        1,
+    )
+
+
+def test_unfit_substitutes_are_refused_and_not_offered(staff):
+    service = ServiceFactory()
+    same_provider = ServiceFactory(provider=service.provider)
+    other_type = ServiceFactory(type=ServiceType.PACKAGE)
+    fit = ServiceFactory()
+
+    for unfit in (same_provider, other_type):
+        response = staff.post(page("service_change", service.pk), substitute_form(service, unfit))
+        [_prices, substitutes] = response.context["inline_admin_formsets"]
+        assert substitutes.formset.errors[0].keys() == {"substitute"}
+    assert not Substitute.objects.exists()
+
+    shown = staff.get(page("service_change", service.pk)).content.decode()
+    [address] = set(re.findall(r'data-ajax--url="([^"]*substitute_for[^"]*)"', shown))
+    asked = "&app_label=catalog&model_name=substitute&field_name=substitute&term="
+    offered = staff.get(unescape(address) + asked).json()["results"]
+    assert [row["id"] for row in offered] == [str(fit.pk)]

@@ -276,8 +276,8 @@ def test_statements_do_not_depend_on_the_number_of_services(upstream, provider):
 
 def test_ten_thousand_services_take_bulk_statements(upstream, provider):
     upstream.offers = [offer(n, category=f"Instagram {n % 100}") for n in range(10_000)]
-    # SQLite takes 999 values a statement, and a service has 25 columns (26 with its id).
-    rows = BATCH if connection.vendor == "postgresql" else 38
+    # SQLite takes 999 values a statement, and a service has 30 columns (31 with its id).
+    rows = BATCH if connection.vendor == "postgresql" else 32
     with CaptureQueriesContext(connection) as adding:
         sync(provider)
     upstream.offers = [

@@ -8,6 +8,7 @@ is removed from `ledger._write`. On SQLite the writer's lock, taken at BEGIN, do
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Barrier
@@ -18,8 +19,10 @@ from django_q.models import OrmQ
 
 from accounts.ledger import InsufficientFunds
 from accounts.models import EntryKind, JournalEntry, Wallet
-from orders.checkout import IdempotencyKeyReused, Placed, place_order
-from orders.models import Order, Source
+from catalog.models import SameLink
+from catalog.order_types import ServiceType
+from orders.checkout import IdempotencyKeyReused, Placed, TwinOrder, place_order
+from orders.models import DripFeed, Order, Source, Subscription
 from orders.requests import OrderDraft
 from tests.books import breaches
 from tests.concurrency.together import PATIENCE, together
@@ -142,6 +145,64 @@ def test_different_requests_with_one_key_make_one_order_and_refusals(service):
 
     assert kinds(outcomes) == {Placed: 1, IdempotencyKeyReused: 7}
     assert (Order.objects.count(), charges()) == (1, 1)
+    assert breaches() == []
+
+
+def test_two_clicks_at_once_are_one_order_and_a_question(service):
+    """Each click has a key of its own; the wallet's lock lets the second one see the first."""
+    wallet = WalletFactory(funds=100)
+
+    outcomes = together(
+        *(
+            partial(purchase(wallet, service, key=f"{n}"), refuse_twins_within=timedelta(minutes=2))
+            for n in range(6)
+        )
+    )
+
+    assert kinds(outcomes) == {Placed: 1, TwinOrder: 5}
+    assert (Order.objects.count(), charges(), OrmQ.objects.count()) == (1, 1, 1)
+    assert breaches() == []
+
+
+@pytest.mark.parametrize("same_link", [SameLink.OFF, SameLink.REFUSE])
+def test_one_click_sent_many_times_is_one_order_and_no_question(same_link):
+    service = ServiceFactory(same_link=same_link)
+    wallet = WalletFactory(funds=100)
+    click = partial(
+        purchase(wallet, service, key="the-key"), refuse_twins_within=timedelta(minutes=2)
+    )
+
+    outcomes = together(*[click] * 10)
+
+    assert kinds(outcomes) == {Placed: 10}
+    assert Counter(outcome.replayed for outcome in outcomes) == {False: 1, True: 9}
+    assert charges() == 1
+
+
+@pytest.mark.parametrize(
+    ("order_type", "values", "opened"),
+    [
+        (ServiceType.DEFAULT, {"quantity": 100, "runs": 4, "interval": 5}, DripFeed),
+        (ServiceType.SUBSCRIPTIONS, {"min": 10, "max": 20, "delay": 0}, Subscription),
+    ],
+)
+def test_identical_requests_of_a_series_make_one(order_type, values, opened):
+    service = ServiceFactory(type=order_type, dripfeed=True)
+    wallet = WalletFactory(funds=100)
+    drafted = OrderDraft(service.pk, {"link": "@a", "username": "a", **values})
+    request = partial(
+        place_order,
+        customer=wallet.user,
+        currency=wallet.currency,
+        draft=drafted,
+        source=Source.REST,
+        idempotency_key="the-key",
+    )
+
+    outcomes = together(*[request] * 8)
+
+    assert kinds(outcomes) == {Placed: 8}
+    assert (Order.objects.count(), opened.objects.count(), charges()) == (1, 1, 1)
     assert breaches() == []
 
 

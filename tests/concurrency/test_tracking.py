@@ -1,7 +1,7 @@
 """Several trackers at once, and staff beside them: each order is paid back at most once.
 
 `test_without_its_condition_…` lets two trackers apply the same report, and the order is paid back
-twice: the race is real. What holds it is the condition of the UPDATE in `statuses.move_all`.
+twice: the race is real. What holds it is the condition of the UPDATE in `moves.move`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from accounts.models import EntryKind, JournalEntry
 from catalog.providers import UpstreamState, UpstreamStatus
-from orders import dispatch, statuses, tracking
+from orders import dispatch, refunds, tracking
 from orders.cancellations import ActionRefused, cancel_and_refund
 from orders.models import Order
 from orders.statuses import Status
@@ -34,21 +34,21 @@ def held():
     return Order.objects.select_related("wallet").get()
 
 
-def refunds():
+def paid_back():
     return JournalEntry.objects.filter(kind=EntryKind.REFUND).count()
 
 
 def test_without_its_condition_an_order_is_paid_back_twice(db, monkeypatch):
     OrderFactory(sent=True)
 
-    def unconditional(queryset, _origin, to, **changes):
-        return queryset.update(status=to, **changes)
+    def unconditional(order, to, *, by, note, **changes):
+        return bool(Order.objects.filter(pk=order.pk).update(status=to, **changes))
 
-    monkeypatch.setattr(statuses, "move_all", unconditional)
+    monkeypatch.setattr(refunds, "move", unconditional)
 
     assert together(*(partial(tracking.apply, held(), PARTIAL) for _ in range(2))) == [True, True]
 
-    assert refunds() == 2
+    assert paid_back() == 2
     assert {finding.rule for finding in breaches()} >= {"order_net_charge_wrong"}
 
 
@@ -60,7 +60,7 @@ def test_trackers_with_the_same_report_pay_back_once(trackers):
 
     assert Counter(applied) == {True: 1, False: trackers - 1}
     order = held()
-    assert (order.status, order.refunded, refunds()) == (Status.PARTIAL, CHARGE / 2, 1)
+    assert (order.status, order.refunded, paid_back()) == (Status.PARTIAL, CHARGE / 2, 1)
     assert order.wallet.balance == 100 - CHARGE / 2
     assert breaches() == []
 
@@ -99,7 +99,18 @@ def test_staff_cancelling_an_order_that_just_ended_pays_back_once():
     else:
         assert cancelled is None
         assert (order.status, order.refunded) == (Status.CANCELLED, CHARGE)
-    assert refunds() == 1
+    assert paid_back() == 1
+    assert breaches() == []
+
+
+def test_late_correction_is_paid_back_once_by_several_trackers():
+    order = OrderFactory(sent=True)
+    Order.objects.filter(pk=order.pk).update(status=Status.COMPLETED)
+
+    applied = together(*(partial(tracking.apply, held(), PARTIAL) for _ in range(4)))
+
+    assert Counter(applied) == {True: 1, False: 3}
+    assert (held().status, held().refunded, paid_back()) == (Status.PARTIAL, CHARGE / 2, 1)
     assert breaches() == []
 
 
@@ -129,5 +140,5 @@ def test_two_trackers_share_the_work_and_apply_everything_once(sandbox):
     assert Counter(asked) == {str(order.id): 1 for order in sandbox.orders}
     wallet.refresh_from_db()
     assert wallet.balance == 15 * CHARGE / 2 + 15 * CHARGE
-    assert refunds() == 30
+    assert paid_back() == 30
     assert breaches() == []

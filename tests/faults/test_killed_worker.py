@@ -12,9 +12,12 @@ from decimal import Decimal
 import pytest
 from django_q.models import OrmQ
 
-from accounts.models import EntryKind, JournalEntry
+from accounts import jobs
+from accounts.clock import from_now
+from accounts.models import EntryKind, JobAttempt, JournalEntry
 from catalog.sandbox.misbehaviour import Kind
-from orders.models import Order
+from orders import dripfeed
+from orders.models import DripFeed, Order
 from orders.statuses import Status
 from orders.unconfirmed import mark_sent_as, send_again
 from tests.books import breaches
@@ -213,3 +216,38 @@ def test_worker_killed_again_and_again_loses_nothing_and_buys_nothing_twice(
     assert open_alerts() == {("order_unconfirmed", order.subject) for order in lost}
     wallet.refresh_from_db()
     assert wallet.balance == FUNDS - 24 * CHARGE
+
+
+@pytest.mark.parametrize(("place", "kept"), [("run_made", 0), ("run_begun", 1)])
+def test_killed_beginning_a_run_begins_it_once(run, sandbox, provider, service, place, kept):
+    feed = OrderFactory(service=service, runs=2, interval=60, quantity=2000)
+    dripfeed.open(feed)
+
+    assert run("begin_runs", place, 0) == KILLED
+    assert (feed.run_orders.count(), OrmQ.objects.count()) == (kept, kept)
+
+    for _ in range(2):
+        assert run("begin_runs", "nowhere", 0) == 0
+        worker.send(provider.pk)
+    assert [run.status for run in feed.run_orders.all()] == [Status.PROCESSING]
+    assert (len(sandbox.orders), DripFeed.objects.get().runs_made) == (1, 1)
+
+
+def test_job_that_kills_its_worker_is_parked(run, sandbox, provider, service):
+    """Our own counter: the queue counts an attempt only when it ends."""
+    for number in range(16):
+        OrderFactory(service=service, link=f"https://instagram.com/{number}")
+
+    for _ in range(jobs.ATTEMPTS_ALLOWED):
+        assert run("dispatch_job", "claimed", provider.pk) == KILLED
+    assert run("dispatch_job", "claimed", provider.pk) == 0
+
+    job = f"job:dispatch_provider:{provider.pk}"
+    assert open_alerts() == {("job_parked", job)}
+    assert Order.objects.filter(status=Status.PENDING).count() == 4
+
+    JobAttempt.objects.update(last_at=from_now(-jobs.PARKED_FOR))
+    assert run("dispatch_job", "nowhere", provider.pk) == 0
+
+    assert (len(sandbox.orders), open_alerts()) == (4, set())
+    assert not JobAttempt.objects.exists()

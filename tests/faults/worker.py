@@ -1,8 +1,9 @@
 """A process of the store that dies where it is told to.
 
 `python -m tests.faults.worker JOB PLACE ROW`: JOB is what it does with the row of that id: `send`
-or `follow` a provider's orders, `sell` a service. PLACE is where it kills itself (SIGKILL: nothing
-is cleaned up, no answer is given); `nowhere` lets it come to its end.
+or `follow` a provider's orders, `sell` a service, run a provider's `dispatch_job`. PLACE is where
+it kills itself (SIGKILL: nothing is cleaned up, no answer is given); `nowhere` lets it come to its
+end.
 """
 
 from __future__ import annotations
@@ -62,7 +63,26 @@ def sell(service: int) -> None:
     )
 
 
-JOBS: dict[str, Callable[[int], None]] = {"send": send, "follow": follow, "sell": sell}
+def dispatch_job(provider: int) -> None:
+    """As the queue's worker runs it."""
+    from orders import tasks
+
+    tasks.dispatch_provider(provider)
+
+
+def begin_runs(_row: int) -> None:
+    from orders import dripfeed
+
+    dripfeed.run_due()
+
+
+JOBS: dict[str, Callable[[int], None]] = {
+    "send": send,
+    "follow": follow,
+    "sell": sell,
+    "dispatch_job": dispatch_job,
+    "begin_runs": begin_runs,
+}
 
 
 # --- where it dies -------------------------------------------------------------------------------
@@ -127,9 +147,45 @@ def charged() -> None:
     checkout.async_task = die
 
 
+def run_made() -> None:
+    """The run of a drip-feed is made; the time of the next one is not set, nothing committed."""
+    from orders import dripfeed
+
+    make_run = dripfeed._make_run
+
+    def make_and_die(*args: Any) -> Any:
+        make_run(*args)
+        die()
+
+    dripfeed._make_run = make_and_die
+
+
+def run_begun() -> None:
+    """The run is committed, with its job; nothing else of the tick has happened."""
+    from orders import dripfeed
+
+    begin = dripfeed._begin
+
+    def begin_and_die(*args: Any) -> Any:
+        begin(*args)
+        die()
+
+    dripfeed._begin = begin_and_die  # type: ignore[assignment]
+
+
 PLACES: dict[str, Callable[[], None]] = {
     place.__name__: place
-    for place in (nowhere, claimed, answered, recorded, asked, paying_back, charged)
+    for place in (
+        nowhere,
+        claimed,
+        answered,
+        recorded,
+        asked,
+        paying_back,
+        charged,
+        run_made,
+        run_begun,
+    )
 }
 
 

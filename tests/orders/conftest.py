@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models import Q
+from django_q.models import OrmQ
 
 from accounts.models import Alert, User, Wallet
 from catalog.models import Provider, Service
@@ -20,7 +22,7 @@ from catalog.sandbox.menu import SHORTEST, menu
 from orders import dispatch
 from orders.clock import from_now
 from orders.models import Order
-from orders.statuses import Status
+from orders.statuses import TRACKED, Status
 from tests.books import breaches
 from tests.factories import OrderFactory, ServiceFactory, WalletFactory
 from tests.sandbox import SandboxInTest
@@ -93,10 +95,15 @@ def sent(provider: Provider, sandbox: SandboxInTest, **columns: Any) -> Order:
 
 
 def make_due() -> None:
-    """Let every pause, and every interval between checks, be over."""
-    Order.objects.update(
-        send_after=from_now(timedelta(minutes=-1)), next_check_at=from_now(timedelta(minutes=-1))
-    )
+    """Let every pause, and every interval between checks, be over; what is never sent, or asked
+    about no more, stays so."""
+    past = from_now(timedelta(minutes=-1))
+    Order.objects.exclude(send_after=None).update(send_after=past)
+    Order.objects.filter(
+        Q(status__in=TRACKED, external_id__isnull=False) | Q(next_check_at__isnull=False)
+    ).update(next_check_at=past)
+    Provider.objects.exclude(funds_wait_until=None).update(funds_wait_until=past)
+    Provider.objects.exclude(breaker_until=None).update(breaker_until=past)
 
 
 def let_leases_run_out() -> None:
@@ -147,3 +154,13 @@ def balance(order: Order) -> Decimal:
 def adds(sandbox: SandboxInTest) -> list[Mapping[str, str]]:
     """The calls with which the sandbox was asked to sell."""
     return [call for call in sandbox.calls if call["action"] == "add"]
+
+
+def queued() -> list[tuple[Any, ...]]:
+    """The jobs that wait, in order; they are taken off the queue."""
+    jobs = [
+        (job.task["func"].removeprefix("orders.tasks."), *job.task["args"])
+        for job in OrmQ.objects.order_by("pk")
+    ]
+    OrmQ.objects.all().delete()
+    return jobs

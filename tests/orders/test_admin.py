@@ -148,13 +148,13 @@ def test_list_is_narrowed_by_status_provider_source_and_currency(client, staff):
 def test_list_takes_as_many_queries_for_one_as_for_three(client, staff, django_assert_num_queries):
     OrderFactory()
     client.get(LIST)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get(LIST)
     OrderFactory()
     OrderFactory()
 
-    # Session, user, two badges, the filter's providers, count, rows.
-    with django_assert_num_queries(7):
+    # Session, user, three badges, the filter's providers, count, rows.
+    with django_assert_num_queries(8):
         client.get(LIST)
 
 
@@ -341,7 +341,7 @@ def test_only_possible_actions_are_offered_and_the_others_refused(client, staff,
 
 def test_order_that_moved_meanwhile_is_left_alone(client, staff, unconfirmed, monkeypatch):
     """Between the page's reading and its writing another member of staff was faster."""
-    from orders.admin import OrderAdmin
+    from orders.admin.orders import OrderAdmin
 
     read = OrderAdmin.get_object
 

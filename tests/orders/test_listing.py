@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from orders.listing import OrderNotFound, find, find_many, orders_of
-from orders.models import Order
+from accounts.api_keys import issue
+from catalog.facts import completion_rate
+from orders.listing import OrderNotFound, find, find_many, history_of, orders_of, runs_of
+from orders.models import CancelRequest, DripFeed, EventKind, Order, Subscription
+from orders.moves import by_customer, record
 from orders.statuses import Status
 from tests.factories import OrderFactory, ServiceFactory, UserFactory, WalletFactory
 
@@ -46,12 +49,62 @@ def test_orders_are_the_customers_own_newest_first(wallet, customer, order):
 @pytest.mark.parametrize("rows", [1, 3])
 def test_list_costs_one_query_with_everything_a_row_shows(wallet, customer, rows):
     for _ in range(rows):
-        OrderFactory(wallet=wallet)
+        order = OrderFactory(wallet=wallet)
+        DripFeed.objects.create(order=order, runs=2, quantity=500, interval=60)
+        Subscription.objects.create(order=order, minimum=1, maximum=2, posts=3)
+        CancelRequest.objects.create(order=order)
 
     with CaptureQueriesContext(connection) as queries:
-        shown = [(o.service.shown_name, o.service.category.shown_name) for o in orders_of(customer)]
+        shown = [
+            (
+                o.service.shown_name,
+                o.service.category.shown_name,
+                completion_rate(o.service),
+                o.dripfeed.runs,
+                o.subscription.posts,
+                o.cancel_request.state,
+            )
+            for o in orders_of(customer)
+        ]
 
     assert (len(shown), len(queries)) == (rows, 1)
+
+
+def test_what_an_order_has_not_costs_no_query_either(wallet, customer, order):
+    (found,) = orders_of(customer)
+
+    with CaptureQueriesContext(connection) as queries:
+        for name in ("dripfeed", "subscription", "cancel_request"):
+            assert getattr(found, name, None) is None
+
+    assert len(queries) == 0
+
+
+def test_runs_are_seen_nowhere_but_with_their_order(wallet, customer, order):
+    second, first = (OrderFactory(wallet=wallet, parent=order, run=run) for run in (2, 1))
+
+    assert list(orders_of(customer)) == [order]
+    assert list(orders_of(customer, ids=[first.pk])) == []
+    assert find_many(customer, [str(first.pk), str(first.uuid)]) == {}
+    with pytest.raises(OrderNotFound):
+        find(customer, str(first.pk))
+    assert runs_of(order, newest=5) == [second, first]
+    assert runs_of(order, newest=1) == [second]
+    assert runs_of(first, newest=5) == []
+
+
+def test_history_is_the_orders_own_from_first_to_last(
+    wallet, customer, order, django_assert_num_queries
+):
+    key, _secret = issue(customer, name="Mine", currency="USD")
+    record(OrderFactory(wallet=wallet), EventKind.CREATED)
+    record(order, EventKind.CREATED, by=by_customer(customer, key))
+    record(order, EventKind.NOTE, by=by_customer(customer, key))
+
+    with django_assert_num_queries(1):
+        told = [(event.kind, event.api_key.name) for event in history_of(order)]
+
+    assert told == [("created", "Mine"), ("note", "Mine")]
 
 
 def test_filters(wallet, customer):

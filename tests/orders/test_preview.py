@@ -14,6 +14,7 @@ from hypothesis.extra.django import TestCase
 from accounts.ledger import InsufficientFunds
 from accounts.models import Wallet
 from catalog.listing import ServiceNotFound
+from catalog.models import SameLink
 from orders.checkout import (
     InvalidOrder,
     place_order,
@@ -97,6 +98,37 @@ def test_preview_needs_no_wallet(service):
 
     assert (shown.balance, shown.missing) == (0, Decimal("1.30"))
     assert Wallet.objects.count() == 0
+
+
+@pytest.mark.parametrize("runs", [2, 5])
+def test_preview_of_a_drip_feed_tells_the_price_of_all_runs(customer, runs):
+    service = ServiceFactory(dripfeed=True)
+    values = {"link": LINK, "quantity": 100, "runs": runs, "interval": 30}
+
+    shown = preview(customer=customer, currency="USD", draft=OrderDraft(service.pk, values))
+
+    assert (shown.quote.charge, shown.quote.quantity) == (Decimal("0.13") * runs, 100 * runs)
+    assert (shown.request.runs, shown.request.interval) == (runs, 30)
+
+
+def test_preview_tells_that_a_link_contradicts_the_service(customer):
+    likes = ServiceFactory(name="Instagram Likes", provider_name="", category__source_name="Likes")
+
+    shown = preview(customer=customer, currency="USD", draft=draft(likes))
+
+    assert shown.problems == (
+        Problem("link", ProblemCode.WRONG_TARGET, {"expected": "post", "found": "profile"}),
+    )
+    assert (shown.quote.charge, shown.request) == (Decimal("1.30"), None)
+
+
+def test_preview_takes_a_known_number_of_queries(customer, django_assert_num_queries):
+    waits = ServiceFactory(same_link=SameLink.QUEUE)
+    at_once = ServiceFactory()
+
+    for service, expected in ((at_once, 6), (waits, 7)):
+        with django_assert_num_queries(expected):
+            preview(customer=customer, currency="USD", draft=draft(service))
 
 
 @pytest.mark.parametrize(

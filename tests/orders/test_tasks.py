@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django_q.models import OrmQ
 
+from accounts import jobs
+from accounts.clock import from_now
+from accounts.models import JobAttempt
+from catalog import health
 from orders import dispatch, tasks, tracking
 from orders.models import Order
 from orders.statuses import Status
@@ -15,6 +22,7 @@ from tests.orders.conftest import (
     let_leases_run_out,
     make_due,
     open_alerts,
+    queued,
     sent,
     waiting,
 )
@@ -25,16 +33,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
     monkeypatch.setattr(tasks, "PAUSE_SECONDS", 0)
-
-
-def queued():
-    """The jobs that wait, in order; they are taken off the queue."""
-    jobs = [
-        (job.task["func"].removeprefix("orders.tasks."), *job.task["args"])
-        for job in OrmQ.objects.order_by("pk")
-    ]
-    OrmQ.objects.all().delete()
-    return jobs
 
 
 def run_all():
@@ -201,7 +199,7 @@ def test_beat_sweeps(provider, order):
 
 @pytest.mark.parametrize("status", sorted(Status))
 def test_beat_goes_on_while_machines_have_something_to_do(status):
-    OrderFactory(status=status)
+    OrderFactory(status=status, next_check_at=timezone.now())
 
     assert tasks.beat() == (
         status in {Status.PENDING, Status.SENDING, Status.PROCESSING, Status.IN_PROGRESS}
@@ -220,7 +218,7 @@ def test_beat_costs_the_same_few_queries_with_many_orders(provider):
     for _ in range(4):
         OrderFactory(service__provider=provider)
 
-    assert queries() == one <= 8
+    assert queries() == one <= 16
 
 
 def test_tick_ends_when_nothing_is_under_way(provider):
@@ -279,7 +277,7 @@ def test_order_accepted_while_the_tick_was_ending_is_not_left_behind(provider, m
     """The tick that it woke found this one at work and left; this one had seen nothing to do."""
 
     def beat():
-        OrderFactory(sent=True)
+        OrderFactory(sent=True, next_check_at=timezone.now())
         tasks.tick()
         return False
 
@@ -302,3 +300,163 @@ def test_order_goes_all_the_way_by_the_jobs_alone(sandbox, provider, order, monk
     order.refresh_from_db()
     assert (order.status, order.refunded) == (Status.PARTIAL, order.charge / 2)
     assert ran == ["tick", "track_provider", "tick"]
+
+
+# --- nobody is in anybody's way ------------------------------------------------------------------
+
+KINDS = (
+    tasks.dispatch_provider,
+    tasks.track_provider,
+    tasks.attend_provider,
+    tasks.reconcile_provider,
+    tasks.read_balance,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_provider_has_one_job_at_a_time_whatever_its_kind(sandbox, provider, order, kind):
+    make_due()
+    with tasks._alone(f"provider-{provider.pk}"):
+        kind(provider.pk)
+
+    assert (len(sandbox.calls), queued()) == (0, [])
+
+
+def test_order_that_came_while_another_kind_was_at_work_is_sent_at_once(
+    sandbox, provider, monkeypatch
+):
+    def reading(provider):
+        waiting(provider)
+        tasks.dispatch_provider(provider.pk)
+
+    monkeypatch.setattr(tasks.book, "read", reading)
+
+    tasks.read_balance(provider.pk)
+
+    assert queued() == [("dispatch_provider", provider.pk)]
+
+
+def test_slow_providers_have_half_of_the_workers(sandbox, provider, order, monkeypatch):
+    """Four workers: two of them are with slow providers, and the third slow one has to wait."""
+    slow = [ProviderFactory() for _ in range(3)]
+    for each in slow:
+        health.took(each, health.SLOW_CALL_SECONDS)
+        OrderFactory(service__provider=each)
+    at_work = []
+
+    def sending(which):
+        at_work.append(which)
+        if which in slow and len(at_work) < 3:
+            tasks.dispatch_provider(slow[len(at_work)].pk)
+        elif which in slow:
+            raise AssertionError("a third worker is with a slow provider")
+        if len(at_work) == 2:
+            tasks.dispatch_provider(provider.pk)
+        return 0
+
+    monkeypatch.setattr(dispatch, "dispatch", sending)
+
+    tasks.dispatch_provider(slow[0].pk)
+
+    assert at_work == [slow[0], slow[1], provider]
+
+
+def test_slow_call_makes_its_provider_a_slow_one(sandbox, provider, order, monkeypatch):
+    monkeypatch.setattr(health, "SLOW_CALL_SECONDS", 0)
+
+    tasks.dispatch_provider(provider.pk)
+
+    assert health.is_slow(provider.pk)
+
+
+def test_dispatch_ends_after_its_budget_and_queues_itself_behind_the_others(
+    sandbox, provider, monkeypatch
+):
+    for _ in range(6):
+        waiting(provider)
+    now = 1000.0
+    monkeypatch.setattr(dispatch.time, "monotonic", lambda: now)
+    claim = dispatch.claim
+
+    def taking_long(*args, **kwargs):
+        nonlocal now
+        claimed = claim(*args, **kwargs)
+        now += dispatch.BUDGET_SECONDS
+        return claimed
+
+    monkeypatch.setattr(dispatch, "claim", taking_long)
+
+    tasks.dispatch_provider(provider.pk)
+
+    assert len(sandbox.orders) == 4
+    assert queued() == [("tick",), ("dispatch_provider", provider.pk)]
+
+
+def test_fault_in_one_part_of_the_tick_leaves_the_others_at_work(
+    sandbox, provider, order, monkeypatch
+):
+    def broken():
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(tasks.dripfeed, "settle", broken)
+
+    assert tasks.beat()
+
+    assert queued() == [("dispatch_provider", provider.pk)]
+    [(code, _subject)] = open_alerts()
+    assert code == "job_failed"
+
+
+# --- jobs that kill their worker, and the sign of life --------------------------------------------
+
+
+def killed(job):
+    """As a worker leaves it that was killed in the middle of the job."""
+    JobAttempt.objects.update_or_create(job=job, defaults={"attempts": jobs.ATTEMPTS_ALLOWED})
+
+
+def test_job_that_killed_its_worker_again_and_again_is_parked(sandbox, provider, order):
+    job = f"dispatch_provider:{provider.pk}"
+    killed(job)
+
+    tasks.dispatch_provider(provider.pk)
+
+    assert (len(sandbox.calls), queued()) == (0, [])
+    assert open_alerts() == {("job_parked", f"job:{job}")}
+
+    JobAttempt.objects.update(last_at=from_now(-jobs.PARKED_FOR))
+    tasks.dispatch_provider(provider.pk)
+
+    assert len(sandbox.orders) == 1
+    assert (open_alerts(), JobAttempt.objects.count()) == (set(), 0)
+
+
+def test_job_of_one_provider_parks_no_other(sandbox, provider, order):
+    killed("dispatch_provider:999")
+    killed(f"track_provider:{provider.pk}")
+
+    tasks.dispatch_provider(provider.pk)
+
+    assert len(sandbox.orders) == 1
+
+
+@pytest.mark.parametrize("job", ["tick", "measure_facts", "place_mass_order:7"])
+def test_other_jobs_are_parked_too(order, job):
+    killed(job)
+    name, _, row = job.partition(":")
+
+    getattr(tasks, name)(*([int(row)] if row else []))
+
+    assert open_alerts() == {("job_parked", f"job:{job}")}
+    assert queued() == []
+
+
+def test_jobs_leave_a_sign_of_life(provider):
+    assert not jobs.heartbeat().exists()
+
+    tasks.tick()
+
+    assert jobs.heartbeat().exists()
+    os.utime(jobs.heartbeat(), (0, 0))
+    tasks.track_provider(provider.pk)
+    assert jobs.heartbeat().stat().st_mtime > 0

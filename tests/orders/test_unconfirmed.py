@@ -241,9 +241,11 @@ def test_acceptance_after_staff_cancelled_pays_nothing_twice_and_tells_them(
     send(provider)
 
     order.refresh_from_db()
+    # It is linked with what was bought, which is our loss.
     assert (order.status, order.refunded) == (Status.CANCELLED, order.charge)
+    assert order.external_id == str(sandbox.orders[0].id)
     assert balance(order) == WHOLE
-    assert open_alerts() == {("order_answered_late", order.subject)}
+    assert open_alerts() == {("order_found_after_refund", order.subject)}
     make_due()
     assert (send(provider), len(sandbox.orders)) == (0, 1)
 

@@ -24,14 +24,15 @@ from django_q.signing import SignedPackage
 from accounts import api_keys
 from accounts.alerts import alert
 from accounts.models import ApiKey
-from catalog.models import SyncOutcome, SyncRecord
-from orders.models import Order
+from catalog.models import Breaker, Provider, SyncOutcome, SyncRecord
+from orders.models import BookReading, CancelRequest, Order, Outcome, Refill, RefillState
 from orders.refunds import move_and_refund
 from orders.statuses import Status
 from tests.factories import (
     ExchangeRateFactory,
     ManualPriceFactory,
     OrderFactory,
+    ProviderFactory,
     StaffFactory,
     UserFactory,
     WalletFactory,
@@ -57,6 +58,12 @@ def fill(number):
     wallet = WalletFactory(user=customer, funds=10)
     order = OrderFactory(wallet=wallet)
     OrderFactory(status=Status.UNCONFIRMED)
+    CancelRequest.objects.create(order=order)
+    Refill.objects.create(order=order)
+    BookReading.objects.create(
+        provider=order.provider, balance=5, book=5, difference=0, outcome=Outcome.AGREED
+    )
+    Provider.objects.filter(pk=order.provider_id).update(maintenance=True)
     ManualPriceFactory(service=order.service)
     SyncRecord.objects.create(provider=order.provider, outcome=SyncOutcome.CHANGED)
     ExchangeRateFactory(actor=staff)
@@ -221,6 +228,56 @@ def test_front_page_counts_orders(client, staff):
     assert context["orders_chart"]["words"].split(", ")[-1].endswith(": 2")
 
 
+def test_front_page_tells_the_ages_of_unconfirmed_orders(client, staff):
+    for minutes in (1, 14, 20, 70, 500):
+        since = timezone.now() - timedelta(minutes=minutes)
+        OrderFactory(status=Status.UNCONFIRMED, status_changed_at=since)
+
+    response = client.get("/admin/")
+
+    lost = response.context["waiting"][1]
+    assert lost["ages"] == "2 under 15 min, 1 under 1 h, 2 older"
+    assert lost["ages"] in response.content.decode()
+    assert lost["page"] == reverse("admin:orders_order_unconfirmed_queue")
+    oldest = response.context["unconfirmed"][0]
+    assert timezone.now() - oldest.since > timedelta(minutes=499)
+
+
+def test_front_page_tells_what_is_the_matter_with_providers(client, staff):
+    for number, columns in enumerate(
+        (
+            {},
+            {"maintenance": True},
+            {"breaker": Breaker.OPEN, "breaker_reason": "time-outs"},
+            {"balance": Decimal("4.50"), "low_balance": 5},
+            {"funds_wait_until": timezone.now()},
+            {"maintenance": True, "enabled": False},
+        )
+    ):
+        ProviderFactory(name=f"P{number}", **columns)
+
+    told = {line.title: line.text for line in client.get("/admin/").context["providers"]}
+
+    assert told == {
+        "P1": "Maintenance: orders wait",
+        "P2": "Interrupted: time-outs",
+        "P3": "Low balance: 4.5 USD",
+        "P4": "Our funds there are used up: orders wait",
+    }
+
+
+def test_front_page_counts_what_waits_for_staffs_hands(client, staff):
+    for state in (RefillState.MANUAL, RefillState.ASKED):
+        Refill.objects.create(order=OrderFactory(sent=True), state=state)
+    alert("order_stalled", subject="order:1", message="No progress.")
+    alert("sync_failed", subject="provider:1", message="x")
+
+    context = client.get("/admin/").context
+
+    assert (context["refills"]["number"], context["stalled"]) == (1, 1)
+    assert len(client.get(context["stalled_page"]).context["cl"].result_list) == 1
+
+
 def test_front_page_sums_money_by_currency(client, staff):
     order = OrderFactory(sent=True, charge=Decimal("1.30"))
     move_and_refund(order, Status.PARTIAL, Decimal("0.30"))
@@ -247,6 +304,7 @@ def test_front_page_and_navigation_show_only_what_is_permitted(client):
 
     shown = response.context
     hidden = {"orders_today", "waiting", "unconfirmed", "turnover", "holdings", "failures", "queue"}
+    hidden |= {"refills", "providers"}
     assert [key for key in hidden if key in shown] == []
     assert shown["alerts_open"] == 1
     titles = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -19,22 +20,31 @@ from accounts.exchange import RateMissing
 from accounts.ledger import EntryKeyReused, InsufficientFunds, UnbalancedEntry
 from accounts.models import ApiKey
 from catalog.listing import ServiceNotFound, ServiceUnavailable
+from catalog.order_types import FIELDS
 from catalog.pricing import NotPriced, Price, Quote
 from catalog.providers import OutcomeUnknown
-from orders.cancellations import ActionRefused
+from orders.cancellations import ActionRefused, CancelProblem, CancelRefused
 from orders.checkout import (
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     InvalidOrder,
+    LinkBusy,
     PriceRaised,
+    TwinOrder,
 )
+from orders.dripfeed import SeriesRefusal, SeriesRefused
 from orders.listing import OrderNotFound
+from orders.mass import ColumnsWrong, Fault, LineDearer, TableRefused
+from orders.models import Order
+from orders.moves import MoveNotAllowed
+from orders.refills import RefillNotFound, RefillProblem, RefillRefused
 from orders.requests import InvalidRequest, Problem, ProblemCode
-from orders.statuses import MoveNotAllowed
 from storefront.api.panel import texts
-from storefront.errors import TABLE, describe, problem_text
+from storefront.errors import TABLE, describe, label_of, problem_text
 
+NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
 REQUIRED = Problem("link", ProblemCode.REQUIRED)
+TABLE_PARAMS = {"limit": 1000, "line": 3, "column": "colour"}
 QUOTE = Quote(
     Price(Decimal(1), Decimal(1), "USD", Decimal(1), Decimal(1), per_package=False),
     1,
@@ -96,8 +106,24 @@ def test_table_knows_every_exception_of_the_domain():
         (InvalidIdempotencyKey(), "invalid_idempotency_key", 422),
         (IdempotencyKeyReused(), "idempotency_key_reused", 422),
         (PriceRaised(QUOTE), "price_changed", 409),
+        (LineDearer(Decimal("1.5"), "USD"), "price_changed", 409),
+        (ColumnsWrong(("service", "link")), "invalid_table", 422),
+        *((TableRefused(fault, **TABLE_PARAMS), "invalid_table", 422) for fault in Fault),
+        (LinkBusy(), "link_busy", 409),
+        (TwinOrder(Order(pk=7)), "duplicate_order", 409),
         (OrderNotFound("1"), "order_not_found", 404),
         (ActionRefused("why"), "action_refused", 409),
+        (RefillRefused(RefillProblem.NO_GUARANTEE), "not_refillable", 400),
+        (RefillRefused(RefillProblem.NOT_FINISHED), "not_refillable", 400),
+        (RefillRefused(RefillProblem.NOT_DELIVERED), "not_refillable", 400),
+        (RefillRefused(RefillProblem.WINDOW_OVER, until=NOON), "refill_window_over", 400),
+        (RefillRefused(RefillProblem.OPEN), "refill_open", 409),
+        (RefillNotFound("1"), "refill_not_found", 404),
+        (CancelRefused(CancelProblem.ENDED), "not_cancellable", 400),
+        (CancelRefused(CancelProblem.NOT_OFFERED), "not_cancellable", 400),
+        (CancelRefused(CancelProblem.REFUSED), "not_cancellable", 400),
+        (CancelRefused(CancelProblem.REQUESTED), "cancel_requested", 409),
+        *((SeriesRefused(reason), "series_refused", 409) for reason in SeriesRefusal),
         (UnbalancedEntry(), "server_error", 500),
         (EntryKeyReused("order:1:charge"), "server_error", 500),
         (MoveNotAllowed(), "server_error", 500),
@@ -121,6 +147,12 @@ def test_describe_of_our_own_failures_tells_nothing():
         describe(failure).message
         for failure in (RuntimeError("internals"), OutcomeUnknown("provider Example"))
     } == {"Something went wrong on our side. Please try again later."}
+
+
+def test_describe_of_a_guarantee_that_is_over_tells_when_it_ended():
+    over = RefillRefused(RefillProblem.WINDOW_OVER, until=NOON)
+
+    assert describe(over).message == "The refill guarantee ended on May 17, 2026."
 
 
 @pytest.mark.parametrize(
@@ -167,12 +199,80 @@ def test_amounts_in_texts_have_two_decimals_unless_those_would_show_zero(
             Problem("runs", ProblemCode.NOT_ALLOWED),
             "Le champ Passages n'est pas disponible pour ce service.",
         ),
-        (Problem("answer_number", ProblemCode.REQUIRED), "Le champ answer_number est requis."),
     ],
 )
 def test_problem_text_names_the_field_for_people(problem, french):
     with translation.override("fr"):
         assert problem_text(problem) == french
+
+
+@pytest.mark.parametrize(
+    ("problem", "english", "panel"),
+    [
+        (
+            Problem("delay", ProblemCode.TOO_LARGE, {"minimum": 0, "maximum": 600}),
+            "The Delay in minutes field must be between 0 and 600.",
+            "Delay must be at most 600",
+        ),
+        (
+            Problem("max", ProblemCode.TOO_SMALL, {"minimum": 10, "maximum": 600}),
+            "The Maximum per post field must be between 10 and 600.",
+            "Max must be at least 10",
+        ),
+        (
+            Problem("usernames", ProblemCode.TOO_SMALL, {"minimum": 10, "maximum": 600}),
+            "The User names field must have between 10 and 600 lines.",
+            "Quantity must be at least 10",
+        ),
+        (
+            Problem("runs", ProblemCode.TOO_LARGE_TOGETHER, {"maximum": 600}),
+            "All runs together may come to at most 600.",
+            "Quantity must be at most 600",
+        ),
+        (
+            Problem("expiry", ProblemCode.IN_THE_PAST),
+            "The Last day field must be a day after today.",
+            "Invalid expiry",
+        ),
+        (
+            Problem(
+                "link", ProblemCode.WRONG_NETWORK, {"expected": "twitter", "found": "youtube"}
+            ),
+            "This link leads to YouTube, and the service is for X (Twitter).",
+            "Invalid link",
+        ),
+        (
+            Problem("link", ProblemCode.WRONG_TARGET, {"expected": "post", "found": "profile"}),
+            "This service needs the link of a single post or video."
+            " Yours leads to a profile, page or channel.",
+            "Invalid link",
+        ),
+        (
+            Problem("answer_number", ProblemCode.REQUIRED),
+            "The Number of the answer field is required.",
+            "Answer number is required",
+        ),
+    ],
+)
+def test_problem_text_of_the_order_types(problem, english, panel):
+    with translation.override("en"):
+        assert problem_text(problem) == english
+    assert texts.problem_text(problem) == panel
+
+
+@pytest.mark.parametrize("code", ProblemCode)
+def test_every_problem_has_words(code):
+    params = {"minimum": 1, "maximum": 2, "limit": 3, "expected": "group", "found": "post"}
+    if code is ProblemCode.WRONG_NETWORK:
+        params |= {"expected": "discord", "found": "tiktok"}
+
+    assert problem_text(Problem("link", code, params))
+    assert texts.problem_text(Problem("link", code, params))
+
+
+def test_every_field_has_a_label():
+    with translation.override("en"):
+        assert [name for name in FIELDS if label_of(name) == name] == []
 
 
 def test_problem_text_names_the_field_as_a_program_does():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,44 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path):
     # It is told to end as by its supervisor; what it started itself is its own to end.
     assert eventually(lambda: not is_running(leader))
     os.kill(grandchild, signal.SIGKILL)
+
+
+def test_child_that_falls_silent_is_started_again_with_all_its_processes(
+    supervisor, told, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(processes, "SILENCE_ALLOWED", 0.5)
+    monkeypatch.setattr(processes, "PATIENCE", 0.2)
+    log, sign = tmp_path / "starts", tmp_path / "alive"
+    # Its leader lives and does not listen, as a queue does whose lock a killed worker has kept.
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PARENT
+    supervisor.start("worker", [sys.executable, "-c", deaf, str(log)], heartbeat=sign)
+    assert eventually(lambda: len(started(log)) == 1)
+    [first] = started(log)
+
+    assert eventually(lambda: supervisor.look() or len(started(log)) == 2)
+
+    assert not any(map(is_running, first))
+    assert told == [
+        "The worker gives no sign of life; it is started again.",
+        "The worker stopped (exit status -9); it starts again in 0.5 s.",
+    ]
+
+
+def test_child_that_gives_signs_of_life_is_left_alone(supervisor, told, monkeypatch, tmp_path):
+    log, sign = tmp_path / "starts", tmp_path / "alive"
+    supervisor.start("worker", [sys.executable, "-c", PARENT, str(log)], heartbeat=sign)
+    assert eventually(lambda: len(started(log)) == 1)
+    now = time.monotonic()
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now)
+
+    for beat in range(10):
+        now += processes.SILENCE_ALLOWED - 1
+        # Whatever the time of day is set to: that it changes is the sign.
+        os.utime(sign, (0, 10**9 - beat)) if sign.exists() else sign.touch()
+        supervisor.look()
+
+    assert (told, len(started(log))) == ([], 1)
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

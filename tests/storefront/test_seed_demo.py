@@ -17,7 +17,8 @@ from catalog.models import Provider, Service, SyncRecord
 from catalog.order_types import SOLD_TYPES
 from tests.sandbox import SandboxInTest, free_port
 
-SERVICES = 60
+# So many that each type is among them.
+SERVICES = 100
 
 
 @pytest.fixture(autouse=True)

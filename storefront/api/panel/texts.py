@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accounts.ledger import InsufficientFunds
+from catalog.order_types import LIST_FIELDS
 from orders.checkout import InvalidOrder
 from orders.requests import InvalidRequest, Problem, ProblemCode
 from orders.statuses import Status
@@ -12,6 +13,8 @@ UNAUTHORIZED = "Unauthorized"
 INVALID_ACTION = "Invalid action"
 INVALID_REQUEST = "Invalid request"
 INVALID_ORDER_ID = "Incorrect order ID"
+INVALID_REFILL_ID = "Invalid refill ID"
+REFILL_NOT_FOUND = "Refill not found"
 TOO_MANY_ORDERS = "Maximum 100 orders allowed"
 METHOD_NOT_ALLOWED = "Method not allowed"
 SERVER_ERROR = "Internal server error"
@@ -26,8 +29,19 @@ BY_CODE = {
     "invalid_idempotency_key": "Invalid idempotency key",
     "idempotency_key_reused": "Idempotency key already used for another order",
     "price_changed": "Price changed",
+    "link_busy": "An order for this link is already in progress",
+    "duplicate_order": "Duplicate order",
+    "invalid_table": INVALID_REQUEST,
+    "not_refillable": "Order cannot be refilled",
+    "refill_window_over": "Refill period has ended",
+    "refill_open": "Refill already requested",
+    "refill_not_found": REFILL_NOT_FOUND,
+    "not_cancellable": "Order cannot be canceled",
+    "cancel_requested": "Cancel already requested",
+    "series_refused": "Not allowed",
     "action_refused": "Not allowed",
     "server_error": SERVER_ERROR,
+    "temporarily_unavailable": "Temporarily unavailable, try again",
 }
 
 STATUS_WORDS: dict[str, str] = {
@@ -61,8 +75,10 @@ def problem_text(problem: Problem) -> str:
         case "service_id", _:
             return BY_CODE["service_not_found"]
         case _, ProblemCode.TOO_SMALL:
-            return f"Quantity must be at least {problem.params['minimum']}"
+            return f"{_counted(problem)} must be at least {problem.params['minimum']}"
         case _, ProblemCode.TOO_LARGE:
+            return f"{_counted(problem)} must be at most {problem.params['maximum']}"
+        case _, ProblemCode.TOO_LARGE_TOGETHER:
             return f"Quantity must be at most {problem.params['maximum']}"
         case "quantity", _:
             return "Invalid quantity"
@@ -72,3 +88,10 @@ def problem_text(problem: Problem) -> str:
             return f"{name.capitalize()} is not available for this service"
         case _:
             return f"Invalid {name}"
+
+
+def _counted(problem: Problem) -> str:
+    """Of a list the number of its lines is the quantity."""
+    if problem.field in LIST_FIELDS:
+        return "Quantity"
+    return problem.field.replace("_", " ").capitalize()

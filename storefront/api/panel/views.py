@@ -10,23 +10,27 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils import translation
-from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts import api_keys, ledger
 from accounts.api_keys import InvalidApiKey
 from accounts.models import ApiKey
+from catalog.facts import average_time
 from catalog.listing import catalogue
-from orders import listing
+from orders import cancellations, listing, refills
+from orders.cancellations import CancelRefused
 from orders.checkout import InvalidIdempotencyKey, place_order
-from orders.models import Order, Source
+from orders.listing import OrderNotFound
+from orders.models import Order, Refill, Source
+from orders.moves import by_customer
+from orders.refills import RefillRefused
 from orders.requests import OrderDraft
 from storefront.api.authentication import client_address, key_in_headers
 from storefront.api.conditional import conditional
 from storefront.api.panel import texts
 from storefront.api.parsing import NoFiles, Unreadable, parse_json, refuse_unstorable_text
 from storefront.api.rendering import dumps, exact_text
-from storefront.errors import describe
+from storefront.errors import RETRY_AFTER, describe, log_failure
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +41,10 @@ Params = Mapping[str, Any]
 
 class TooManyOrders(Exception):
     """More ids than one request may ask for."""
+
+
+class InvalidRefillId(Exception):
+    """What was sent could be no refill's id."""
 
 
 @csrf_exempt
@@ -54,6 +62,7 @@ def _answer(request: HttpRequest) -> HttpResponse:
         response = _json({"error": texts.METHOD_NOT_ALLOWED}, status=405)
         response.headers["Allow"] = "GET, POST"
         return response
+    params: Params = {}
     try:
         params = _read(request)
         api_key = api_keys.authenticate(_key(request, params), address=client_address(request))
@@ -65,16 +74,23 @@ def _answer(request: HttpRequest) -> HttpResponse:
         return _json({"error": texts.INVALID_REQUEST})
     except TooManyOrders:
         return _json({"error": texts.TOO_MANY_ORDERS})
+    except InvalidRefillId:
+        return _json({"error": texts.INVALID_REFILL_ID})
     except Exception as error:  # the boundary: whatever it is, it is told in the dialect's shape
-        return _refusal(request, error)
+        return _refusal(request, error, params)
     return conditional(request, response) if action is _services else response
 
 
-def _refusal(request: HttpRequest, error: Exception) -> HttpResponse:
-    failed = describe(error).http_status == 500
-    if failed:
-        log.error("api_failure", path=request.path, exc_info=error)
-    return _json({"error": texts.error_text(error)}, status=500 if failed else 200)
+def _refusal(request: HttpRequest, error: Exception, params: Params) -> HttpResponse:
+    status = describe(error).http_status
+    if status < 500:
+        is_refill = params.get("action") == "refill"
+        return _json(_no_refill(error) if is_refill else {"error": texts.error_text(error)})
+    log_failure(request.path, error)
+    response = _json({"error": texts.error_text(error)}, status=status)
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
 
 
 def _json(body: Any, status: int = 200) -> HttpResponse:
@@ -116,11 +132,11 @@ def _services(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
             "rate": exact_text(listed.price.rate),
             "min": listed.service.min_quantity,
             "max": listed.service.max_quantity,
-            "refill": listed.service.refill,
+            "refill": listed.service.offers_refill,
             "cancel": listed.service.cancel,
-            "dripfeed": listed.service.dripfeed,
+            "dripfeed": listed.service.offers_dripfeed,
             "description": listed.service.shown_description,
-            "average_time": listed.service.average_time or _("Not enough data"),
+            "average_time": average_time(listed.service),
         }
         for listed in catalogue(api_key.currency)
     ]
@@ -160,8 +176,6 @@ def _idempotency_key(params: Params) -> str | None:
 def _status(api_key: ApiKey, params: Params) -> dict[str, Any]:
     if (several := params.get("orders")) not in (None, ""):
         asked = _ids(several)
-        if len(asked) > MAX_ORDERS:
-            raise TooManyOrders
         found = listing.find_many(api_key.user, asked)
         return {
             text: _status_of(found[text]) if text in found else {"error": texts.INVALID_ORDER_ID}
@@ -172,9 +186,20 @@ def _status(api_key: ApiKey, params: Params) -> dict[str, Any]:
 
 
 def _ids(value: Any) -> list[str]:
-    """The ids as texts: comma-separated, or a JSON list of texts and numbers."""
+    """The ids as texts: comma-separated, or a JSON list of texts and numbers.
+
+    Raises TooManyOrders.
+    """
     parts = value if isinstance(value, list) else str(value).split(",")
-    return [text for part in parts if (text := str(part).strip())]
+    texts = [text for part in parts if (text := str(part).strip())]
+    if len(texts) > MAX_ORDERS:
+        raise TooManyOrders
+    return texts
+
+
+def _as_asked(text: str) -> int | str:
+    """An order's id as programs read it in lists; what is no number stays as it was sent."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
 def _status_of(order: Order) -> dict[str, str]:
@@ -192,9 +217,84 @@ def _balance(api_key: ApiKey, params: Params) -> dict[str, str]:
     return {"balance": exact_text(wallet.balance), "currency": wallet.currency}
 
 
+def _refill(api_key: ApiKey, params: Params) -> Any:
+    by = by_customer(api_key.user, api_key)
+    if (several := params.get("orders")) in (None, ""):
+        return _made(refills.request(listing.find(api_key.user, str(params.get("order"))), by=by))
+    asked = _ids(several)
+    found = listing.find_many(api_key.user, asked)
+
+    def answer(text: str) -> dict[str, Any]:
+        try:
+            if text not in found:
+                raise OrderNotFound(text)
+            return _made(refills.request(found[text], by=by))
+        except (OrderNotFound, RefillRefused) as refused:
+            return _no_refill(refused)
+
+    return [{"order": _as_asked(text), **answer(text)} for text in asked]
+
+
+def _made(refill: Refill) -> dict[str, str]:
+    # "completed" says that the request was made; how it goes is told by refill_status.
+    return {"refill": str(refill.pk), "status": "completed"}
+
+
+def _no_refill(error: Exception) -> dict[str, Any]:
+    return {"refill": None, "status": "rejected", "error": texts.error_text(error)}
+
+
+def _refill_status(api_key: ApiKey, params: Params) -> Any:
+    if (several := params.get("refills")) in (None, ""):
+        asked = str(params.get("refill")).strip()
+        if not refills.is_refill_id(asked):
+            raise InvalidRefillId
+        return _refill_state(refills.find(api_key.user, asked))
+    ids = _ids(several)
+    found = refills.find_many(api_key.user, ids)
+    return [
+        _refill_state(found[text])
+        if text in found
+        else {
+            "refill": text,
+            "error": texts.REFILL_NOT_FOUND
+            if refills.is_refill_id(text)
+            else texts.INVALID_REFILL_ID,
+        }
+        for text in ids
+    ]
+
+
+def _refill_state(refill: Refill) -> dict[str, str]:
+    state = {"refill": str(refill.pk), "status": refill.public_state.value}
+    return state | ({"reason": refill.shown_reason} if refill.reason else {})
+
+
+def _cancel(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
+    by = by_customer(api_key.user, api_key)
+    asked = _ids(params.get("orders") or "")
+    if not asked:
+        raise OrderNotFound
+    found = listing.find_many(api_key.user, asked)
+
+    def answer(text: str) -> int | dict[str, str]:
+        try:
+            if text not in found:
+                raise OrderNotFound(text)
+            cancellations.request(found[text], by=by)
+        except (OrderNotFound, CancelRefused) as refused:
+            return {"error": texts.error_text(refused)}
+        return 1
+
+    return [{"order": _as_asked(text), "cancel": answer(text)} for text in asked]
+
+
 ACTIONS: dict[str, Callable[[ApiKey, Params], Any]] = {
     "services": _services,
     "add": _add,
     "status": _status,
+    "refill": _refill,
+    "refill_status": _refill_status,
+    "cancel": _cancel,
     "balance": _balance,
 }

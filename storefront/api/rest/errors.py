@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.http import Http404, UnreadablePostError
 from django.utils.functional import Promise
@@ -15,9 +14,7 @@ from rest_framework.response import Response
 
 from accounts.ledger import InsufficientFunds
 from orders.checkout import InvalidIdempotencyKey, InvalidOrder
-from storefront.errors import Described, describe, problem_text
-
-log = structlog.get_logger(__name__)
+from storefront.errors import RETRY_AFTER, Described, describe, log_failure, problem_text
 
 # What HTTP itself goes wrong with, beside the domain's table.
 _HTTP: dict[type[Exception], tuple[str, str, Promise, int]] = {
@@ -50,8 +47,8 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     if isinstance(exception, exceptions.ValidationError):
         return _answer(*_of_parameters(exception))
     described = _describe(exception)
-    if described.http_status == 500:
-        log.error("api_failure", path=context["request"].path, exc_info=exception)
+    if described.http_status >= 500:
+        log_failure(context["request"].path, exception)
     return _answer(described, _details(exception, described))
 
 
@@ -62,7 +59,10 @@ def _answer(described: Described, details: Mapping[str, Any]) -> Response:
         **details,
         "code": described.code,
     }
-    headers = {"WWW-Authenticate": 'Bearer realm="api"'} if described.http_status == 401 else None
+    headers = {
+        401: {"WWW-Authenticate": 'Bearer realm="api"'},
+        503: {"Retry-After": str(RETRY_AFTER)},
+    }.get(described.http_status)
     return Response(body, status=described.http_status, headers=headers)
 
 

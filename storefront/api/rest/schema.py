@@ -30,7 +30,10 @@ ERRORS: dict[int, OpenApiResponse] = {
     500: OpenApiResponse(ErrorSerializer, "`server_error`"),
 }
 NOT_FOUND: dict[int, OpenApiResponse] = {
-    404: OpenApiResponse(ErrorSerializer, "`service_not_found`, `order_not_found`, `not_found`"),
+    404: OpenApiResponse(
+        ErrorSerializer,
+        "`service_not_found`, `order_not_found`, `refill_not_found`, `not_found`",
+    ),
 }
 INVALID: dict[int, OpenApiResponse] = {
     422: OpenApiResponse(
@@ -43,6 +46,14 @@ REFUSED: dict[int, OpenApiResponse] = {
         RefusedOrderSerializer, "`bad_request`, `insufficient_balance`, `service_unavailable`"
     ),
     415: OpenApiResponse(ErrorSerializer, "`unsupported_media_type`"),
+}
+CANCEL_REFUSED: dict[int, OpenApiResponse] = {
+    400: OpenApiResponse(ErrorSerializer, "`bad_request`, `not_cancellable`"),
+    409: OpenApiResponse(ErrorSerializer, "`cancel_requested`"),
+}
+REFILL_REFUSED: dict[int, OpenApiResponse] = {
+    400: OpenApiResponse(ErrorSerializer, "`bad_request`, `not_refillable`, `refill_window_over`"),
+    409: OpenApiResponse(ErrorSerializer, "`refill_open`"),
 }
 CONDITIONAL = [
     OpenApiParameter(

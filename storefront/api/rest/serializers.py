@@ -9,16 +9,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils import translation
 from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.money import Currency
+from catalog.facts import average_time, completion_rate
 from catalog.listing import Listed
 from catalog.models import Network
-from catalog.order_types import ServiceType
-from orders.models import Order
+from catalog.order_types import FIELDS, ORDER_TYPES, FieldKind, FieldRule, ServiceType
+from orders.models import Order, PublicRefillState, Refill
 from orders.requests import CLIENT_REF_LIMIT, LINK_LIMIT
 from orders.statuses import PUBLIC_STATUSES, Status, behind
 from storefront.api.rest.pagination import DEFAULT_PER_PAGE
@@ -96,6 +97,12 @@ class ServiceSerializer(serializers.Serializer[Listed]):
     cancel = serializers.BooleanField()
     dripfeed = serializers.BooleanField()
     network = serializers.ChoiceField(Network.choices)
+    completion_rate = serializers.IntegerField(
+        min_value=0,
+        max_value=100,
+        allow_null=True,
+        help_text="Percent of the orders of 30 days delivered in full; null while there are few.",
+    )
 
     def to_representation(self, instance: Listed) -> dict[str, Any]:
         # By hand: thousands of services go out at once, and DRF's own way takes twice as long.
@@ -109,13 +116,14 @@ class ServiceSerializer(serializers.Serializer[Listed]):
             "max_quantity": service.max_quantity,
             "price_per_unit": price.per_unit,
             "currency": price.currency,
-            "average_time": service.average_time or _("Not enough data"),
+            "average_time": average_time(service),
             "type": service.type,
             "description": service.shown_description,
-            "refill": service.refill,
+            "refill": service.offers_refill,
             "cancel": service.cancel,
-            "dripfeed": service.dripfeed,
+            "dripfeed": service.offers_dripfeed,
             "network": service.category.network,
+            "completion_rate": completion_rate(service),
         }
 
 
@@ -133,13 +141,51 @@ class CatalogueSerializer(serializers.Serializer[Any]):
 class OrderRequestSerializer(serializers.Serializer[Any]):
     """What `POST /orders` takes; which fields a service wants is told by its `type`."""
 
-    service_id = serializers.IntegerField(min_value=1)
-    link = serializers.CharField(max_length=LINK_LIMIT)
-    quantity = serializers.IntegerField(required=False, min_value=1)
-    comments = serializers.CharField(required=False, help_text="One comment a line.")
-    client_ref = serializers.CharField(
-        required=False, max_length=CLIENT_REF_LIMIT, help_text="Your own reference."
-    )
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        # Each field of the table of order types; a type takes some of them.
+        return {
+            "service_id": serializers.IntegerField(min_value=1),
+            **{name: _order_field(name, rule) for name, rule in FIELDS.items()},
+            "client_ref": serializers.CharField(
+                required=False, max_length=CLIENT_REF_LIMIT, help_text="Your own reference."
+            ),
+        }
+
+
+def _order_field(name: str, rule: FieldRule) -> serializers.Field[Any, Any, Any, Any]:
+    told: dict[str, Any] = {"required": False, "help_text": _order_field_help(name, rule)}
+    match rule.kind:
+        case FieldKind.NUMBER:
+            limits: dict[str, Any] = {"min_value": rule.minimum, "max_value": rule.maximum}
+            return serializers.IntegerField(**told, **limits)
+        case FieldKind.CHOICE:
+            return serializers.ChoiceField([*(rule.choices or {})], **told)
+        case FieldKind.LINK:
+            return serializers.CharField(max_length=LINK_LIMIT, **told)
+        case _:
+            return serializers.CharField(**told)
+
+
+def _order_field_help(name: str, rule: FieldRule) -> str:
+    types = [order_type for order_type, row in ORDER_TYPES.items() if name in row.fields]
+    types += [
+        f"{order_type} (optional)"
+        for order_type, row in ORDER_TYPES.items()
+        if name in row.optional and not rule.needed_if
+    ]
+    texts = {
+        FieldKind.LINES: "One entry a line, or a list of texts.",
+        FieldKind.NAME: "With or without @.",
+        FieldKind.DATE: "A day after today, as d/m/Y.",
+        FieldKind.COUNTRY: "Two letters or a name; WW is the whole world.",
+        FieldKind.URL: "The full address of a page.",
+    }
+    with translation.override("en"):
+        choices = ", ".join(f"{value}: {word}" for value, word in (rule.choices or {}).items())
+    needed = "Needed if {} is {}.".format(*rule.needed_if) if rule.needed_if else ""
+    unit = "Minutes." if name in ("interval", "delay") else ""
+    of_types = f"Types: {', '.join(types)}." if types else ""
+    return " ".join(filter(None, (texts.get(rule.kind), choices, unit, needed, of_types)))
 
 
 class CreatedOrderSerializer(serializers.Serializer[Order]):
@@ -217,6 +263,31 @@ class OrderDetailSerializer(serializers.Serializer[Order]):
     start_count = serializers.IntegerField(allow_null=True)
     remains = serializers.IntegerField(allow_null=True)
     client_ref = serializers.CharField(allow_blank=True)
+
+
+class CancelledSerializer(serializers.Serializer[Any]):
+    """The answer to a cancellation; the order's `status` tells whether it has ended."""
+
+    message = serializers.CharField()
+    order = OrderDetailSerializer()
+
+
+class RefillSerializer(serializers.Serializer[Refill]):
+    """A refill; `reason` says why it was rejected, and is empty otherwise."""
+
+    id = serializers.IntegerField()
+    order_id = serializers.IntegerField()
+    status = serializers.ChoiceField(PublicRefillState.choices, source="public_state")
+    reason = serializers.CharField(source="shown_reason", allow_blank=True)
+    created_at = SecondField()
+    completed_at = SecondField(
+        source="settled_at", allow_null=True, help_text="When it was completed or rejected."
+    )
+
+
+class RefillRequestedSerializer(serializers.Serializer[Any]):
+    message = serializers.CharField()
+    refill = RefillSerializer()
 
 
 class MetaSerializer(serializers.Serializer[Any]):

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation.trans_real import parse_accept_lang_header
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
@@ -21,24 +21,28 @@ from accounts import ledger
 from accounts.models import ApiKey, User
 from accounts.money import ZERO
 from catalog.listing import catalogue
-from orders import listing
+from orders import cancellations, listing, refills
 from orders.checkout import place_order
 from orders.models import Source
+from orders.moves import By, by_customer
 from orders.requests import OrderDraft
 from storefront.api.conditional import conditional
 from storefront.api.parsing import NoFiles
 from storefront.api.rest.pagination import page_of
 from storefront.api.rest.schema import (
+    CANCEL_REFUSED,
     CONDITIONAL,
     ERRORS,
     IDEMPOTENCY,
     INVALID,
     NOT_FOUND,
+    REFILL_REFUSED,
     REFUSED,
     document,
 )
 from storefront.api.rest.serializers import (
     BalanceSerializer,
+    CancelledSerializer,
     CatalogueSerializer,
     CreatedOrderSerializer,
     OrderDetailSerializer,
@@ -47,6 +51,8 @@ from storefront.api.rest.serializers import (
     OrdersPageSerializer,
     OrdersQuerySerializer,
     PlacedSerializer,
+    RefillRequestedSerializer,
+    RefillSerializer,
 )
 
 LANGUAGES = ("fr", "en", "tr")
@@ -177,6 +183,67 @@ class OrderView(RestView):
         return Response(OrderDetailSerializer(listing.find(_customer(request), reference)).data)
 
 
+class CancelView(RestView):
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="cancel_order",
+        summary="Cancel an order, or ask for it",
+        request=None,
+        responses={
+            200: OpenApiResponse(CancelledSerializer, "Cancelled and paid back."),
+            202: OpenApiResponse(
+                CancelledSerializer, "Asked for: what is not delivered is paid back when it ends."
+            ),
+            **ERRORS,
+            **CANCEL_REFUSED,
+            **NOT_FOUND,
+        },
+    )
+    def post(self, request: Request, reference: str) -> Response:
+        """An order that was not passed on yet is cancelled at once."""
+        order = listing.find(_customer(request), reference)
+        cancellations.request(order, by=_by(request))
+        message = (
+            _("The order is cancelled and paid back.")
+            if order.is_final
+            else _("The cancellation has been asked for.")
+        )
+        body = {"message": message, "order": OrderDetailSerializer(order).data}
+        return Response(body, status=200 if order.is_final else 202)
+
+
+class RefillOrderView(RestView):
+    http_method_names = ["post"]
+
+    @extend_schema(
+        operation_id="refill_order",
+        summary="Ask for a refill of a finished order",
+        request=None,
+        responses={201: RefillRequestedSerializer, **ERRORS, **REFILL_REFUSED, **NOT_FOUND},
+    )
+    def post(self, request: Request, reference: str) -> Response:
+        """Within the order's guarantee, one at a time."""
+        order = listing.find(_customer(request), reference)
+        refill = refills.request(order, by=_by(request))
+        body = {
+            "message": _("The refill has been asked for."),
+            "refill": RefillSerializer(refill).data,
+        }
+        return Response(body, status=201)
+
+
+class RefillView(RestView):
+    @extend_schema(
+        operation_id="get_refill",
+        summary="One refill",
+        responses={200: RefillSerializer, **ERRORS, **NOT_FOUND},
+    )
+    def get(self, request: Request, reference: str) -> Response:
+        """Only refills of your own orders are found."""
+        return Response(RefillSerializer(refills.find(_customer(request), reference)).data)
+
+
 class BalanceView(RestView):
     @extend_schema(
         operation_id="get_balance",
@@ -225,3 +292,7 @@ def _key(request: Request) -> ApiKey:
 
 def _customer(request: Request) -> User:
     return _key(request).user
+
+
+def _by(request: Request) -> By:
+    return by_customer(_customer(request), _key(request))

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
+from accounts import jobs
 from catalog.models import Service
 from storefront import demo
 from storefront.preparing import prepare
@@ -69,7 +70,9 @@ class Command(BaseCommand):
             self._tell("Filling the store with demonstration data.")
             demo.seed(customers=1, services=settings.SANDBOX_SERVICES)
         supervisor.start("website", WEB, environment=quiet)
-        supervisor.start("worker", (*MANAGE, "qcluster"), environment=quiet)
+        supervisor.start(
+            "worker", (*MANAGE, "qcluster"), environment=quiet, heartbeat=jobs.heartbeat()
+        )
         if has_sandbox:
             demo.point_at_sandbox()
             self._wait(supervisor, "sandbox provider", _sandbox_listens)

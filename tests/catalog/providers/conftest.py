@@ -1,16 +1,19 @@
-"""A client of the sandbox, and a wire for answers that no HTTP server would give."""
+"""Clients of the sandbox in both dialects, and a wire for answers that no HTTP server gives."""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from catalog.providers import UpstreamOrder
+from catalog.providers import ProviderClient, UpstreamOrder
 from catalog.providers.panel import PanelClient
+from catalog.providers.rest import RestClient
 from tests.sandbox import KEY, SandboxInTest, free_port
 
 ORDER = UpstreamOrder("1001", {"link": "https://www.instagram.com/somebody", "quantity": "100"})
@@ -27,9 +30,55 @@ def impatient(sandbox: SandboxInTest) -> PanelClient:
     return client_of(sandbox.url, read_timeout=0.3)
 
 
+def rest_client_of(url: str, **changes: Any) -> RestClient:
+    return RestClient(
+        **{"url": url, "key": KEY, "connect_timeout": 5, "read_timeout": 10, **changes}
+    )
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One dialect, and the sandbox that speaks it."""
+
+    dialect: str
+    sandbox: SandboxInTest
+
+    def client(self, **changes: Any) -> ProviderClient:
+        if self.dialect == "rest":
+            return rest_client_of(self.sandbox.rest_url, **changes)
+        return client_of(self.sandbox.url, **changes)
+
+
+@pytest.fixture(params=["panel", "rest"])
+def speaker(request: pytest.FixtureRequest, sandbox: SandboxInTest) -> Speaker:
+    """Each dialect in turn: what holds for a provider's client holds for both."""
+    return Speaker(request.param, sandbox)
+
+
+@pytest.fixture
+def either(speaker: Speaker) -> ProviderClient:
+    return speaker.client()
+
+
+@pytest.fixture
+def rest(sandbox: SandboxInTest) -> RestClient:
+    return rest_client_of(sandbox.rest_url)
+
+
 @pytest.fixture
 def client(sandbox: SandboxInTest) -> PanelClient:
     return client_of(sandbox.url)
+
+
+def http(
+    body: str, *, status: str = "200 OK", headers: str = "", length: int | None = None
+) -> bytes:
+    """An HTTP answer as bytes; `length` other than the body's: an answer that is cut off."""
+    size = len(body.encode()) if length is None else length
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n"
+        f"{headers}\r\n{body}"
+    ).encode()
 
 
 class Wire:
@@ -65,7 +114,7 @@ class Wire:
             with connection:
                 if self.stopped.is_set():
                     return
-                self.requests.append(connection.recv(65536))
+                self.requests.append(_request(connection))
                 try:
                     self._send(connection)
                 except OSError:
@@ -76,6 +125,20 @@ class Wire:
             if number and self._pause:
                 self.stopped.wait(self._pause)
             connection.sendall(piece)
+
+
+def _request(connection: socket.socket) -> bytes:
+    """One whole request: its body may come in a packet of its own."""
+    received = b""
+    while (chunk := connection.recv(65536)) and _lacks(received := received + chunk):
+        continue
+    return received
+
+
+def _lacks(request: bytes) -> bool:
+    head, end, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    return not end or (length is not None and len(body) < int(length[1]))
 
 
 @pytest.fixture

@@ -29,20 +29,8 @@ from catalog.providers import (
 from catalog.providers.panel import PanelClient
 from catalog.providers.registry import CLIENTS, client_for
 from catalog.sandbox.misbehaviour import ANY_ACTION, Kind
-from tests.catalog.providers.conftest import ORDER, Wire, client_of, impatient
+from tests.catalog.providers.conftest import ORDER, Wire, client_of, http, impatient
 from tests.sandbox import DAY, KEY, SandboxInTest, free_port
-
-
-def http(
-    body: str, *, status: str = "200 OK", headers: str = "", length: int | None = None
-) -> bytes:
-    """An HTTP answer as bytes; `length` other than the body's: an answer that is cut off."""
-    size = len(body.encode()) if length is None else length
-    return (
-        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n"
-        f"{headers}\r\n{body}"
-    ).encode()
-
 
 # --- what is sent --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from catalog.providers.refusals import (
-    is_about_an_order_id,
+    is_about_an_id,
     is_about_funds,
     is_about_haste,
     refusal,
@@ -152,7 +152,7 @@ def test_haste_is_recognised(text: str) -> None:
     ],
 )
 def test_refusal_about_an_order_id_is_recognised(text: str, about: bool) -> None:
-    assert is_about_an_order_id(text) is about
+    assert is_about_an_id(text) is about
 
 
 @given(JSON_VALUES)

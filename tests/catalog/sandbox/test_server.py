@@ -15,7 +15,8 @@ import structlog
 
 from catalog.order_types import ORDER_TYPES, ChargedOn
 from catalog.sandbox.menu import SHORTEST, Item, menu
-from catalog.sandbox.misbehaviour import HTML, Kind
+from catalog.sandbox.misbehaviour import Kind
+from catalog.sandbox.spoiling import HTML
 from tests.sandbox import DAY, KEY, SandboxInTest
 
 Call = Callable[..., Any]
@@ -50,12 +51,13 @@ FIELDS: dict[str, str] = {
     "country": "TR",
     "device": "1",
     "type_of_traffic": "1",
+    "google_keyword": "shoes",
 }
 UNITS = {
     ChargedOn.QUANTITY: 1000,
     ChargedOn.COMMENTS: 20,
     ChargedOn.USERNAMES: 20,
-    ChargedOn.POSTS: 3000,
+    ChargedOn.POSTS: 0,  # charged as they are served
 }
 
 

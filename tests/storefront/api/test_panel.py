@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import ApiKey, User
-from catalog.models import Service
+from catalog.models import Service, ServiceFacts
 from catalog.order_types import ServiceType
 from orders.models import Order
 from orders.statuses import PUBLIC_STATUSES, Status
@@ -97,7 +97,7 @@ def test_suspended_customer_is_unauthorized(program):
     assert program.panel("balance") == {"error": "Unauthorized"}
 
 
-@pytest.mark.parametrize("action", ["", "nothing", "Balance", "refill", "add_bulk", "cancel"])
+@pytest.mark.parametrize("action", ["", "nothing", "Balance", "Refill", "add_bulk", "cancels"])
 def test_unknown_action_is_refused(program, action):
     assert program.panel(action) == {"error": "Invalid action"}
 
@@ -187,6 +187,12 @@ def test_texts_stay_english_whatever_the_client_prefers(program, service):
     assert response.headers["Content-Language"] == "en"
 
 
+def test_average_time_is_measured_from_our_own_orders(program, service):
+    ServiceFacts.objects.create(service=service, completion_median=60, completion_p90=7200)
+
+    assert program.panel("services")[0]["average_time"] == "1 minute - 2 hours"
+
+
 def test_use_of_the_key_is_noted(program):
     program.panel("balance")
 
@@ -232,7 +238,8 @@ def test_services_cost_the_same_for_one_and_three_rows(
     program, service, rows, django_assert_num_queries
 ):
     for _ in range(rows - 1):
-        ManualPriceFactory(service=ServiceFactory(), currency="XAF", rate=1000)
+        other = ManualPriceFactory(service=ServiceFactory(), currency="XAF", rate=1000).service
+        ServiceFacts.objects.create(service=other, completion_median=3600, completion_p90=7200)
     program.panel("balance")  # notes the key's use
 
     with django_assert_num_queries(6):  # key and customer; five of the catalogue

@@ -13,6 +13,7 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.test import Client
+from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import (
     content_type_conformance,
@@ -23,7 +24,9 @@ from schemathesis.checks import (
 )
 
 from catalog.models import Service
-from orders.models import Order
+from catalog.order_types import FIELDS
+from orders.models import Order, Refill
+from orders.statuses import Status
 from tests.factories import OrderFactory
 from tests.storefront.api.conftest import Program
 
@@ -39,7 +42,16 @@ CHECKS = [
 @pytest.fixture
 def api(program: Program, service: Service) -> Iterator[Any]:
     """The published document, as a client of the whole WSGI application reads it."""
-    OrderFactory(wallet=program.user.wallets.get(), service=service)
+    wallet = program.user.wallets.get()
+    refilled = OrderFactory(
+        wallet=wallet,
+        service=service,
+        status=Status.COMPLETED,
+        completed_at=timezone.now(),
+        guarantee_days=30,
+    )
+    Refill.objects.create(order=refilled)
+    OrderFactory(wallet=wallet, service=service)
     ends = (request_started, request_finished)
     for signal in ends:  # as Django's own test client does: the test's transaction stays open
         signal.disconnect(close_old_connections)
@@ -65,7 +77,9 @@ def test_any_request_is_answered_as_published(
     case.call_and_validate(headers=key, checks=CHECKS)
     # Once more at things that exist, which no generator would guess.
     if case.path_parameters:
-        case.path_parameters["reference"] = str(Order.objects.latest("pk").uuid)
+        is_refill = "/refills/" in case.path
+        existing = Refill.objects.get().pk if is_refill else Order.objects.latest("pk").uuid
+        case.path_parameters["reference"] = str(existing)
     if isinstance(case.body, dict):
         case.body |= {"service_id": service.pk, "link": "https://t.me/x", "quantity": 10}
     case.call_and_validate(headers=key, checks=CHECKS)
@@ -83,6 +97,9 @@ def test_document_is_openapi_3_1_and_names_every_address_once(db: None) -> None:
         "/api/v1/services": ["get"],
         "/api/v1/orders": ["get", "post"],
         "/api/v1/orders/{reference}": ["get"],
+        "/api/v1/orders/{reference}/cancel": ["post"],
+        "/api/v1/orders/{reference}/refill": ["post"],
+        "/api/v1/refills/{reference}": ["get"],
         "/api/v1/balance": ["get"],
     }
     for operation in (item for path in document["paths"].values() for item in path.values()):
@@ -101,3 +118,19 @@ def test_document_tells_both_ways_to_send_a_key(db: None) -> None:
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
+
+
+def test_document_tells_every_field_of_the_order_types(db: None) -> None:
+    document = Client().get("/api/v1/openapi.json").json()
+
+    order = document["components"]["schemas"]["OrderRequest"]
+
+    assert set(order["properties"]) == {"service_id", "client_ref", *FIELDS}
+    assert order["required"] == ["service_id"]
+    assert (order["properties"]["delay"]["minimum"], order["properties"]["delay"]["maximum"]) == (
+        0,
+        600,
+    )
+    devices = document["components"]["schemas"]["DeviceEnum"]
+    assert devices["enum"] == ["1", "2", "3", "4", "5"]
+    assert "Types: Poll." in order["properties"]["answer_number"]["description"]

@@ -10,7 +10,7 @@ import pytest
 import time_machine
 
 from accounts import ledger
-from catalog.models import Service
+from catalog.models import Service, ServiceFacts
 from storefront.api.conditional import accepts_gzip
 from storefront.api.rest.serializers import ServiceSerializer
 from tests.factories import CategoryFactory, ManualPriceFactory, ServiceFactory, WalletFactory
@@ -27,7 +27,7 @@ def test_services_answers_exactly_as_the_contract(program, service):
         f'{{"Instagram":[{{"id":{service.pk},"name":"Instagram Followers [Real]",'
         '"category":"Instagram","min_quantity":10,"max_quantity":10000,"price_per_unit":0.05,'
         '"currency":"XAF","average_time":"1-3 hours","type":"Default","description":"",'
-        '"refill":false,"cancel":false,"dripfeed":false,"network":"instagram"}]}'
+        '"refill":false,"cancel":false,"dripfeed":false,"network":"instagram","completion_rate":null}]}'
     )
 
 
@@ -72,6 +72,23 @@ def test_unknown_average_time_is_told_in_words(program, service, language, text)
     response = program.get("/services", Accept_Language=language)
 
     assert response.json()["Instagram"][0]["average_time"] == text
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("", "1-3 heures"), ("en", "1-3 hours"), ("tr", "1-3 saat")]
+)
+def test_average_time_is_measured_from_our_own_orders(program, service, language, text):
+    ServiceFacts.objects.create(
+        service=service,
+        orders=10,
+        completion_median=3600,
+        completion_p90=10_800,
+        completion_rate=98,
+    )
+
+    (shape,) = program.get("/services", Accept_Language=language).json()["Instagram"]
+
+    assert (shape["average_time"], shape["completion_rate"]) == (text, 98)
 
 
 def test_services_that_cannot_be_ordered_are_left_out(program, service):
@@ -148,7 +165,8 @@ def test_services_cost_the_same_for_one_and_three_rows(
     program, service, rows, django_assert_num_queries
 ):
     for _ in range(rows - 1):
-        ManualPriceFactory(service=ServiceFactory(), currency="XAF", rate=1000)
+        other = ManualPriceFactory(service=ServiceFactory(), currency="XAF", rate=1000).service
+        ServiceFacts.objects.create(service=other, completion_rate=98)
     program.get("/balance")  # notes the key's use
 
     with django_assert_num_queries(6):  # key and customer; five of the catalogue

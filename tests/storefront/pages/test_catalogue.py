@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from catalog.models import Network
+from catalog.models import Network, ServiceFacts
 from catalog.order_types import ServiceType
 from storefront.pages.catalogue import PER_PAGE
 from tests.factories import CategoryFactory, ServiceFactory
@@ -85,7 +85,8 @@ def test_pages_that_cannot_be_are_not_found(client, service, page):
 def test_list_costs_the_same_queries_however_many(
     client, service, services, django_assert_num_queries
 ):
-    ServiceFactory.create_batch(services - 1, category=service.category)
+    for other in ServiceFactory.create_batch(services - 1, category=service.category):
+        ServiceFacts.objects.create(service=other, completion_rate=98)
 
     # exchange rates, count, services, providers, categories, manual prices; networks; categories
     with django_assert_num_queries(8):
@@ -98,7 +99,35 @@ def test_service_page_tells_limits_and_promises(client, service):
     assert "10 – 10,000" in text
     assert "Without refill" in text
     assert "Cannot be cancelled once delivery has begun." in text
-    assert "Not known yet" in text
+    assert "Not enough data" in text
+
+
+def test_measured_time_and_rate_are_told(client, service):
+    service.average_time = "what staff guess"
+    service.save()
+    ServiceFacts.objects.create(
+        service=service,
+        start_median=60,
+        start_p90=300,
+        completion_median=3600,
+        completion_p90=10_800,
+        completion_rate=98,
+    )
+
+    for address in (CATALOGUE, reverse("service", args=[service.pk])):
+        text = client.get(address, {"currency": "USD"}).content.decode()
+        assert "1-3 hours" in text
+        assert "98%" in text
+        assert "what staff guess" not in text
+
+
+def test_guarantee_is_told_in_days(client, service):
+    service.refill, service.refill_days = True, 30
+    service.save()
+
+    text = client.get(reverse("service", args=[service.pk]), {"currency": "USD"}).content.decode()
+
+    assert "what drops off within 30 days of completion is delivered again" in text
 
 
 def test_service_page_never_names_the_provider(client, service):

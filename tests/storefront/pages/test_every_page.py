@@ -18,6 +18,7 @@ from tests.factories import PASSWORD, OrderFactory, UserFactory
 PUBLIC = ["home", "catalogue", "account_login", "account_signup", "account_reset_password"]
 PRIVATE = [
     "new_order",
+    "mass_order",
     "orders",
     "wallet",
     "api_keys",
@@ -88,6 +89,9 @@ def test_pages_of_one_thing_are_sound(signed_in, customer, wallet, service):
 
     assert_sound(signed_in.get(reverse("service", args=[service.pk])))
     assert_sound(signed_in.get(reverse("order", args=[order.pk])))
+    for action in ("order_refill", "order_cancel"):
+        assert_sound(signed_in.get(reverse(action, args=[order.pk])))
+    assert_sound(signed_in.get(reverse("orders_refill"), {"order": order.pk}))
     assert_sound(signed_in.get(reverse("revoke_api_key", args=[key.pk])))
     assert_sound(signed_in.get(reverse("new_order"), {"service": service.pk}))
 

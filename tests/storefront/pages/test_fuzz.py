@@ -43,9 +43,11 @@ VALUE = NASTY | st.text(max_size=60) | st.integers(-(10**20), 10**20).map(str)
 FORMS = {
     "new_order": [
         "service", "link", "quantity", "comments", "runs", "interval", "currency", "agreed",
-        "idempotency_key",
+        "idempotency_key", "again",
     ],
     "order_price": ["service", "link", "quantity", "comments", "currency"],
+    "mass_order": ["text", "currency", "check", "confirm"],
+    "orders_refill": ["order"],
     "api_keys": ["name", "currency"],
     "profile": ["name", "language", "currency", "time_zone"],
     "set_language": ["language", "next"],
@@ -62,6 +64,7 @@ ADDRESSES = {
     "service_options": ["q", "network", "currency"],
     "orders": ["q", "status", "page"],
     "orders_progress": ["watch", "step"],
+    "orders_refill": ["order"],
     "wallet": ["currency", "page"],
 }
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import Posting
-from catalog.models import Network
-from catalog.order_types import ServiceType
+from catalog.models import Network, SameLink
+from catalog.order_types import FIELDS, ORDER_TYPES, FieldKind, ServiceType
 from orders.models import Order
 from tests.factories import (
     CategoryFactory,
+    ExchangeRateFactory,
     ManualPriceFactory,
     OrderFactory,
     ServiceFactory,
@@ -181,8 +184,6 @@ def test_fields_that_are_still_empty_are_no_problem_while_typing(signed_in, fill
 def test_price_follows_the_wallet(signed_in, filled_in, service, customer):
     WalletFactory(user=customer, currency="TRY", funds=100)
     ManualPriceFactory(service=service, currency="TRY", rate=Decimal(50))
-    from tests.factories import ExchangeRateFactory
-
     ExchangeRateFactory(quote="TRY", rate=Decimal(40))
 
     response = signed_in.post(PRICE, {**filled_in, "currency": "TRY"})
@@ -208,7 +209,9 @@ def test_the_link_is_said_back(signed_in, filled_in):
 def test_a_link_of_another_network_is_pointed_out(signed_in, filled_in):
     response = signed_in.post(PRICE, {**filled_in, "link": "https://www.tiktok.com/@aicha"})
 
-    assert "This is a TikTok link, but the service is for Instagram." in said(response)
+    assert "This link leads to TikTok, and the service is for Instagram." in said(response)
+    assert 'id="hint-link"' in response.content.decode()
+    assert "TikTok, profile" not in said(response)
 
 
 def test_comments_are_counted_and_charged(signed_in, filled_in, service):
@@ -302,3 +305,370 @@ def test_options_cost_the_same_queries_however_many(
 
     with django_assert_num_queries(9):
         signed_in.get(OPTIONS)
+
+
+# --- every type ---------------------------------------------------------------------------------
+
+FILLED: dict[str, dict[str, str]] = {
+    ServiceType.DEFAULT: {"link": "@aicha", "quantity": "100"},
+    ServiceType.PACKAGE: {"link": "@aicha"},
+    ServiceType.SEO: {"link": "https://example.com", "quantity": "100", "keywords": "red\r\nblue"},
+    ServiceType.CUSTOM_COMMENTS: {"link": "@aicha", "comments": "Nice\r\nGreat"},
+    ServiceType.CUSTOM_COMMENTS_PACKAGE: {"link": "@aicha", "comments": "Nice\r\nGreat"},
+    ServiceType.MENTIONS: {"link": "@aicha", "quantity": "100", "usernames": "@a\r\nb"},
+    ServiceType.MENTIONS_WITH_HASHTAGS: {
+        "link": "@aicha",
+        "quantity": "100",
+        "usernames": "a",
+        "hashtags": "#x\r\ny",
+    },
+    ServiceType.MENTIONS_CUSTOM_LIST: {"link": "@aicha", "usernames": "a\r\nb"},
+    ServiceType.MENTIONS_HASHTAG: {"link": "@aicha", "quantity": "100", "hashtag": "#x"},
+    ServiceType.MENTIONS_USER_FOLLOWERS: {"link": "@aicha", "quantity": "100", "username": "@b"},
+    ServiceType.MENTIONS_MEDIA_LIKERS: {
+        "link": "@aicha",
+        "quantity": "100",
+        "media": "https://instagram.com/p/abc",
+    },
+    ServiceType.COMMENT_LIKES: {
+        "link": "https://instagram.com/p/abc",
+        "quantity": "100",
+        "username": "b",
+    },
+    ServiceType.COMMENT_REPLIES: {
+        "link": "https://instagram.com/p/abc",
+        "username": "b",
+        "comments": "Yes\r\nNo",
+    },
+    ServiceType.POLL: {
+        "link": "https://instagram.com/p/abc",
+        "quantity": "100",
+        "answer_number": "2",
+    },
+    ServiceType.INVITES_FROM_GROUPS: {
+        "link": "@aicha",
+        "quantity": "100",
+        "groups": "https://t.me/one\r\nhttps://t.me/two",
+    },
+    ServiceType.SUBSCRIPTIONS: {
+        "username": "aicha",
+        "min": "10",
+        "max": "20",
+        "delay": "0",
+        "posts": "5",
+        "old_posts": "",
+        "expiry": "",
+    },
+    ServiceType.WEB_TRAFFIC: {
+        "link": "https://example.com",
+        "quantity": "100",
+        "country": "FR",
+        "device": "5",
+        "type_of_traffic": "3",
+        "google_keyword": "",
+        "referring_url": "",
+    },
+}
+
+
+@pytest.fixture
+def of_type(service):
+    """Makes the service one of that type, whose names promise nothing about its links."""
+
+    def become(kind, **columns):
+        service.type, service.min_quantity = kind, 1
+        service.provider_name = "Something"
+        for name, value in columns.items():
+            setattr(service, name, value)
+        service.save()
+        return service
+
+    return become
+
+
+def form_of(service, values, **more):
+    return {
+        "service": str(service.pk),
+        "currency": "USD",
+        "idempotency_key": "form-1",
+        **values,
+        **more,
+    }
+
+
+def agreed_in(response):
+    shown = re.search(r'name="agreed" value="([^"]*)"', response.content.decode())
+    assert shown, said(response)
+    return shown[1]
+
+
+def drawn_in(response):
+    """The form's fields by what they are drawn as."""
+    html = response.content.decode()
+    found = re.findall(r'<(\w+) id="field-(\w+)"', html)
+    return {name: tag for tag, name in found}
+
+
+@pytest.mark.parametrize("kind", sorted(ORDER_TYPES))
+def test_form_draws_the_fields_of_its_type(signed_in, wallet, of_type, kind):
+    page = signed_in.get(NEW, {"service": of_type(kind).pk})
+
+    row = ORDER_TYPES[kind]
+    names = [*row.fields, *(name for name in row.optional if name not in ("runs", "interval"))]
+    shapes = {
+        FieldKind.LINES: "textarea",
+        FieldKind.CHOICE: "select",
+        FieldKind.COUNTRY: "select",
+    }
+    assert drawn_in(page) == {name: shapes.get(FIELDS[name].kind, "input") for name in names}
+    html = page.content.decode()
+    for name in names:
+        label = re.search(rf'<label for="field-{name}">([^<]+)', html)
+        assert label
+        assert label[1].strip() != name
+        assert f'id="problem-{name}"' in html
+        assert f'id="hint-{name}"' in html
+
+
+@pytest.mark.parametrize("kind", sorted(ORDER_TYPES))
+def test_every_type_is_ordered_at_the_price_that_was_shown(signed_in, wallet, of_type, htmx, kind):
+    form = form_of(of_type(kind), FILLED[kind])
+    charge = agreed_in(signed_in.post(PRICE, form, headers=htmx))
+
+    response = signed_in.post(NEW, {**form, "agreed": charge})
+
+    order = Order.objects.get()
+    assert response.headers["Location"] == reverse("order", args=[order.pk])
+    assert (order.type, order.charge) == (kind, Decimal(charge))
+    wallet.refresh_from_db()
+    assert wallet.balance == 10 - order.charge
+
+
+@pytest.mark.parametrize("kind", sorted(ORDER_TYPES))
+def test_every_type_works_without_javascript(signed_in, wallet, of_type, kind):
+    """The first press shows the price, the second one orders."""
+    form = form_of(of_type(kind), FILLED[kind])
+    shown = signed_in.post(NEW, form)
+    assert not Order.objects.exists()
+
+    signed_in.post(NEW, {**form, "agreed": agreed_in(shown)})
+
+    assert Order.objects.get().type == kind
+
+
+@pytest.mark.parametrize("kind", sorted(ORDER_TYPES))
+def test_every_required_field_is_asked_for_beside_itself(signed_in, wallet, of_type, kind):
+    response = signed_in.post(NEW, form_of(of_type(kind), {}, agreed="1"))
+
+    assert response.status_code == 422
+    problems = dict(re.findall(r'id="problem-(\w+)"[^>]*>([^<]+)<', response.content.decode()))
+    assert set(problems) == set(ORDER_TYPES[kind].fields)
+    # And once more together at the top, each leading to its field.
+    assert set(re.findall(r'<a href="#field-(\w+)">', response.content.decode())) == set(problems)
+    assert "autofocus" in response.content.decode()
+
+
+def test_lists_tell_how_many_lines_they_have(signed_in, wallet, of_type, htmx):
+    form = form_of(of_type(ServiceType.CUSTOM_COMMENTS), {"link": "@aicha"})
+
+    response = signed_in.post(PRICE, {**form, "comments": "One\n\nTwo\nThree"}, headers=htmx)
+
+    assert "3 comments = 0.0039 USD" in said(response).replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("traffic", "needed"), [("1", "google_keyword"), ("2", "referring_url"), ("3", None)]
+)
+def test_what_a_choice_makes_necessary_is_asked_for(signed_in, wallet, of_type, traffic, needed):
+    service = of_type(ServiceType.WEB_TRAFFIC)
+    values = {**FILLED[ServiceType.WEB_TRAFFIC], "type_of_traffic": traffic}
+
+    page = signed_in.get(NEW, {"service": service.pk}).content.decode()
+    sent = signed_in.post(NEW, form_of(service, values, agreed="1"))
+
+    assert 'data-needs="type_of_traffic=1"' in page
+    assert 'data-needs="type_of_traffic=2"' in page
+    problems = dict(re.findall(r'id="problem-(\w+)"[^>]*>([^<]+)<', sent.content.decode()))
+    assert set(problems) == ({needed} if needed else set())
+    assert Order.objects.exists() is (needed is None)
+
+
+@pytest.mark.parametrize("written", ["iso", "market"])
+def test_last_day_is_taken_from_a_field_for_dates(signed_in, wallet, of_type, written):
+    day = timezone.localdate() + timedelta(days=40)
+    text = day.isoformat() if written == "iso" else f"{day:%d/%m/%Y}"
+    form = form_of(
+        of_type(ServiceType.SUBSCRIPTIONS), {**FILLED[ServiceType.SUBSCRIPTIONS], "expiry": text}
+    )
+
+    shown = signed_in.post(NEW, form)
+    signed_in.post(NEW, {**form, "agreed": agreed_in(shown)})
+
+    assert f'type="date" min="{timezone.localdate() + timedelta(days=1)}" value="{day}"' in (
+        shown.content.decode()
+    )
+    assert Order.objects.get().subscription.expires_on == day
+
+
+def test_a_subscription_tells_what_is_reserved_and_what_comes_back(
+    signed_in, wallet, of_type, htmx
+):
+    form = form_of(of_type(ServiceType.SUBSCRIPTIONS), FILLED[ServiceType.SUBSCRIPTIONS])
+
+    words = said(signed_in.post(PRICE, form, headers=htmx)).replace("\u00a0", " ")
+
+    assert "Reserved for this subscription 0.13 USD" in words
+    assert "For 5 posts with up to 20 each" in words
+    assert "0.0013 USD is used for each one served. What is not used comes back" in words
+    assert "Reserve 0.13 USD and start" in words
+
+
+# --- in runs ------------------------------------------------------------------------------------
+
+
+def test_runs_are_offered_where_the_service_has_them(signed_in, wallet, service):
+    without = signed_in.get(NEW, {"service": service.pk})
+    service.dripfeed = True
+    service.save()
+    with_runs = signed_in.get(NEW, {"service": service.pk})
+
+    assert "Spread over several runs" not in said(without)
+    assert "Spread over several runs" in said(with_runs)
+    assert {"runs", "interval"} < set(drawn_in(with_runs))
+
+
+def test_runs_are_priced_together_and_told_in_words(signed_in, filled_in, service, htmx):
+    service.dripfeed = True
+    service.save()
+
+    response = signed_in.post(PRICE, {**filled_in, "runs": "5", "interval": "60"}, headers=htmx)
+
+    words = said(response).replace("\u00a0", " ")
+    assert "This order costs 6.50 USD 5,000 × 1.30 USD / 1,000" in words
+    assert "5 runs of 1,000, one every 60 min: 5,000 in all." in words
+
+
+def test_order_in_runs_is_charged_for_all_of_them(signed_in, filled_in, service, wallet):
+    service.dripfeed = True
+    service.save()
+
+    signed_in.post(NEW, {**filled_in, "runs": "5", "interval": "60", "agreed": "6.5"})
+
+    order = Order.objects.get()
+    assert (order.runs, order.interval, order.quantity) == (5, 60, 5000)
+    wallet.refresh_from_db()
+    assert wallet.balance == Decimal("3.50")
+
+
+def test_runs_that_were_typed_stay_in_sight(signed_in, filled_in, service):
+    service.dripfeed = True
+    service.save()
+
+    response = signed_in.post(NEW, {**filled_in, "runs": "5", "interval": ""})
+
+    assert '<details class="more spread" open>' in response.content.decode()
+
+
+# --- the same again -----------------------------------------------------------------------------
+
+
+def test_the_same_again_is_asked_about_first(signed_in, filled_in):
+    signed_in.post(NEW, filled_in)
+    first = Order.objects.get()
+
+    response = signed_in.post(NEW, {**filled_in, "idempotency_key": "form-2"})
+
+    assert response.status_code == 409
+    assert f"You ordered the same a moment ago ( order {first.pk} )." in said(response)
+    assert 'name="again"' in response.content.decode()
+    assert response.context["idempotency_key"] == "form-2"
+    assert Order.objects.count() == 1
+
+
+def test_the_same_again_is_ordered_when_it_is_meant(signed_in, filled_in):
+    signed_in.post(NEW, filled_in)
+    again = {**filled_in, "idempotency_key": "form-2", "again": "1"}
+
+    first, second = signed_in.post(NEW, again), signed_in.post(NEW, again)
+
+    assert Order.objects.count() == 2
+    assert first.headers["Location"] == second.headers["Location"]
+
+
+def test_enter_never_means_again(signed_in, filled_in):
+    """A browser presses the form's first button for Enter."""
+    signed_in.post(NEW, filled_in)
+
+    html = signed_in.post(NEW, {**filled_in, "idempotency_key": "form-2"}).content.decode()
+
+    form = html[html.index('<form id="order"') :]
+    assert "name=" not in re.findall(r"<button\b[^>]*>", form)[0]
+
+
+@pytest.mark.parametrize("changed", [{"quantity": "500", "agreed": "0.65"}, {"link": "@other"}])
+def test_something_else_is_not_the_same(signed_in, filled_in, changed):
+    signed_in.post(NEW, filled_in)
+
+    signed_in.post(NEW, {**filled_in, "idempotency_key": "form-2", **changed})
+
+    assert Order.objects.count() == 2
+
+
+def test_after_two_minutes_nobody_asks(signed_in, filled_in):
+    signed_in.post(NEW, filled_in)
+    Order.objects.update(created_at=timezone.now() - timedelta(seconds=121))
+
+    signed_in.post(NEW, {**filled_in, "idempotency_key": "form-2"})
+
+    assert Order.objects.count() == 2
+
+
+# --- the same link ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "words", "disabled"),
+    [
+        (SameLink.QUEUE, "Yours starts by itself when that is finished.", False),
+        (SameLink.REFUSE, "This service takes one at a time", True),
+        (SameLink.OFF, None, False),
+    ],
+)
+def test_another_order_of_the_link_is_told_before_buying(
+    signed_in, filled_in, service, rule, words, disabled
+):
+    service.same_link = rule
+    service.save()
+    OrderFactory(service=service, sent=True, link_key="instagram:@aicha")
+
+    response = signed_in.post(PRICE, filled_in)
+
+    assert ("Another order for this link is under way." in said(response)) is bool(words)
+    assert (words or "") in said(response)
+    assert ('id="place" disabled' in response.content.decode()) is disabled
+
+
+def test_a_busy_link_is_refused_in_words(signed_in, filled_in, service):
+    service.same_link = SameLink.REFUSE
+    service.save()
+    OrderFactory(service=service, sent=True, link_key="instagram:@aicha")
+    orders = Order.objects.count()
+
+    response = signed_in.post(NEW, filled_in)
+
+    assert response.status_code in (400, 409)
+    assert re.search(r'role="alert"[^>]*>.*?<p>[^<]+', response.content.decode(), re.DOTALL)
+    assert Order.objects.count() == orders
+
+
+# --- what is asked of the database --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ServiceType.DEFAULT, ServiceType.WEB_TRAFFIC])
+def test_price_costs_the_same_queries_for_every_type(
+    signed_in, wallet, of_type, htmx, kind, django_assert_num_queries
+):
+    form = form_of(of_type(kind, same_link=SameLink.QUEUE), FILLED[kind])
+
+    with django_assert_num_queries(10):
+        signed_in.post(PRICE, form, headers=htmx)

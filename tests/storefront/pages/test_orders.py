@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import html
 import re
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
-from orders.models import Order
+from catalog.models import SameLink
+from catalog.order_types import ServiceType
+from orders.cancellations import CancelProblem, CancelRefused
+from orders.models import (
+    CancelRequest,
+    DripFeed,
+    EventKind,
+    Order,
+    Refill,
+    RefillState,
+    SeriesState,
+    Subscription,
+)
+from orders.moves import record
+from orders.refills import RefillProblem, RefillRefused
 from orders.statuses import Status
+from storefront.errors import describe
 from storefront.pages.orders import PER_PAGE, POLL_DELAYS
 from tests.factories import OrderFactory, ServiceFactory, WalletFactory
 
@@ -26,6 +42,34 @@ def set_to(order: Order, status: Status, **changes) -> Order:
     Order.objects.filter(pk=order.pk).update(status=status, **changes)
     order.refresh_from_db()
     return order
+
+
+def words_of(response) -> str:
+    """The page's text, without its tags."""
+    text = re.sub(r"<[^>]*>", " ", response.content.decode())
+    return " ".join(html.unescape(text).replace("\u00a0", " ").split())
+
+
+def series(order: Order, **columns) -> Order:
+    """Make a drip-feed of it: ten runs, of which three have begun."""
+    Order.objects.filter(pk=order.pk).update(
+        runs=10, interval=60, send_after=None, external_id=None, remains=order.quantity
+    )
+    feed = {"runs": 10, "quantity": 100, "interval": 60, "runs_made": 3, **columns}
+    DripFeed.objects.create(order=order, **feed)
+    order.refresh_from_db()
+    return order
+
+
+def finished(wallet, **columns) -> Order:
+    """A completed order whose guarantee holds."""
+    usual = {
+        "status": Status.COMPLETED,
+        "completed_at": timezone.now(),
+        "guarantee_days": 30,
+        "external_id": "x",
+    }
+    return OrderFactory(wallet=wallet, **{**usual, **columns})
 
 
 @pytest.fixture
@@ -111,11 +155,14 @@ def test_pages_that_cannot_be_are_not_found(signed_in, order, page):
 def test_list_costs_the_same_queries_however_many(
     signed_in, wallet, orders, django_assert_num_queries
 ):
-    for _ in range(orders):
-        OrderFactory(wallet=wallet, sent=True)
+    for number in range(orders):
+        series(OrderFactory(wallet=wallet, sent=True))
+        OrderFactory(wallet=wallet, link_key="instagram:someone")
+        refilled = finished(wallet, external_id=f"done-{number}")
+        Refill.objects.create(order=refilled)
 
-    # session, user; count and rows; the header's purse
-    with django_assert_num_queries(5):
+    # session, user; count and rows; what waits, what can be refilled; the header's purse
+    with django_assert_num_queries(7):
         signed_in.get(ORDERS)
 
 
@@ -123,9 +170,14 @@ def test_list_costs_the_same_queries_however_many(
 def test_progress_costs_the_same_queries_however_many(
     signed_in, wallet, orders, django_assert_num_queries
 ):
-    watch = [f"{OrderFactory(wallet=wallet, sent=True).pk}:in_progress" for _ in range(orders)]
+    watch = []
+    for _ in range(orders):
+        running = series(OrderFactory(wallet=wallet, sent=True))
+        waiting = OrderFactory(wallet=wallet, link_key="instagram:someone")
+        watch += [f"{running.pk}:in_progress", f"{waiting.pk}:pending"]
 
-    with django_assert_num_queries(3):
+    # session, user; rows; what waits, what can be refilled
+    with django_assert_num_queries(5):
         signed_in.get(PROGRESS, {"watch": watch})
 
 
@@ -204,28 +256,22 @@ def test_order_page_says_when_it_was_last_checked(signed_in, order):
 
 
 @pytest.mark.parametrize(
-    ("status", "states"),
+    ("status", "ahead"),
     [
-        (Status.PENDING, ["done", "now", "later", "later"]),
-        (Status.UNCONFIRMED, ["done", "done", "now", "later"]),
-        (Status.IN_PROGRESS, ["done", "done", "now", "later"]),
-        (Status.COMPLETED, ["done", "done", "done", "done"]),
+        (Status.PENDING, ["Passed on for delivery", "Delivery", "Finished"]),
+        (Status.UNCONFIRMED, ["Delivery", "Finished"]),
+        (Status.IN_PROGRESS, ["Delivery", "Finished"]),
+        (Status.COMPLETED, []),
+        (Status.CANCELLED, []),
     ],
 )
-def test_timeline_tells_what_comes_next(signed_in, order, status, states):
-    set_to(order, status, sent_at=timezone.now())
+def test_the_way_ahead_is_told_until_the_end(signed_in, order, status, ahead):
+    set_to(order, status)
 
-    steps = signed_in.get(page_of(order)).context["steps"]
+    response = signed_in.get(page_of(order))
 
-    assert [step.state for step in steps] == states
-
-
-def test_timeline_of_an_order_that_was_never_sent_has_no_delivery(signed_in, wallet, service):
-    order = set_to(OrderFactory(wallet=wallet, service=service), Status.CANCELLED)
-
-    steps = signed_in.get(page_of(order)).context["steps"]
-
-    assert [str(step.title) for step in steps] == ["Ordered and paid", "Cancelled"]
+    assert [str(title) for title in response.context["to_come"]] == ahead
+    assert ("Still to come" in words_of(response)) == bool(ahead)
 
 
 def test_order_page_is_asked_again_until_it_ends(signed_in, order, htmx):
@@ -247,3 +293,265 @@ def test_orders_of_a_vanished_service_stay_readable(signed_in, wallet):
     order = OrderFactory(wallet=wallet, service=service)
 
     assert signed_in.get(page_of(order)).status_code == 200
+
+
+# --- what an order waits for ------------------------------------------------------------------
+
+
+def waiting(wallet, service, **columns) -> Order:
+    return OrderFactory(wallet=wallet, service=service, link_key="instagram:someone", **columns)
+
+
+def test_an_order_says_which_own_order_it_waits_for(signed_in, wallet):
+    service = ServiceFactory(same_link=SameLink.QUEUE)
+    first = waiting(wallet, service, sent=True)
+    second = waiting(wallet, service)
+
+    assert f"Waiting for order {first.pk}" in words_of(signed_in.get(ORDERS))
+    assert (
+        f"Waiting for order {first.pk}: the same link takes one order at a time."
+        " It starts by itself afterwards." in words_of(signed_in.get(page_of(second)))
+    )
+    assert "Waiting for" not in words_of(signed_in.get(page_of(first)))
+
+
+def test_a_run_is_named_by_the_order_that_it_belongs_to(signed_in, wallet):
+    service = ServiceFactory(same_link=SameLink.QUEUE)
+    parent = series(waiting(wallet, service, status=Status.IN_PROGRESS))
+    waiting(wallet, service, sent=True, parent=parent, run=1)
+    waiting(wallet, service)
+
+    assert f"Waiting for order {parent.pk}" in words_of(signed_in.get(ORDERS))
+
+
+def test_anothers_order_has_no_number(signed_in, wallet):
+    service = ServiceFactory(same_link=SameLink.QUEUE)
+    waiting(WalletFactory(), service, sent=True)
+    own = waiting(wallet, service)
+
+    for address in (ORDERS, page_of(own)):
+        text = words_of(signed_in.get(address))
+        assert "Waiting for another order of this link" in text
+        assert "Waiting for order" not in text
+
+
+# --- drip-feeds and subscriptions --------------------------------------------------------------
+
+
+def test_runs_are_shown_with_their_order_and_nowhere_else(signed_in, wallet, service):
+    parent = series(OrderFactory(wallet=wallet, service=service, status=Status.IN_PROGRESS))
+    run = OrderFactory(
+        wallet=wallet, service=service, parent=parent, run=1, quantity=100, sent=True, remains=40
+    )
+
+    text = words_of(signed_in.get(page_of(parent)))
+
+    assert "3 of 10 begun" in text
+    assert "60 / 100" in text
+    assert listed(signed_in.get(ORDERS)) == [parent]
+    assert "run 3 of 10" in words_of(signed_in.get(ORDERS))
+    assert signed_in.get(page_of(run)).status_code == 404
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_order_page_costs_the_same_queries_however_many_runs(
+    signed_in, wallet, service, runs, django_assert_num_queries
+):
+    parent = series(OrderFactory(wallet=wallet, service=service, status=Status.IN_PROGRESS))
+    for run in range(1, runs + 1):
+        OrderFactory(
+            wallet=wallet, service=service, parent=parent, run=run, link_key="instagram:someone"
+        )
+        record(parent, EventKind.SERIES, changes={"runs": (run - 1, run)})
+        Refill.objects.create(order=parent, state=RefillState.REJECTED)
+
+    # session, user; order; what it waits for and its runs do; history, refills, whether another
+    # is open, whether it can be stopped; runs; the header's purse
+    with django_assert_num_queries(10):
+        signed_in.get(page_of(parent))
+
+
+@pytest.mark.parametrize(
+    ("state", "offered", "next_words"),
+    [
+        (SeriesState.ACTIVE, ["pause", "cancel"], "It is delivered in parts"),
+        (SeriesState.PAUSED, ["resume", "cancel"], "It is paused: no further run begins"),
+        (SeriesState.STOPPING, [], "It is being stopped"),
+    ],
+)
+def test_a_drip_feed_offers_what_can_be_done_with_it(
+    signed_in, wallet, service, state, offered, next_words
+):
+    order = OrderFactory(wallet=wallet, service=service, status=Status.IN_PROGRESS)
+    series(order, state=state, next_run_at=timezone.now() + timedelta(hours=1))
+
+    response = signed_in.get(page_of(order))
+
+    text = response.content.decode()
+    assert [
+        name
+        for name in ("pause", "resume", "cancel", "refill")
+        if reverse(f"order_{name}", args=[order.pk]) in text
+    ] == offered
+    assert next_words in words_of(response)
+    assert ("Next run" in words_of(response)) == (state == SeriesState.ACTIVE)
+
+
+def test_a_subscription_shows_posts_money_and_its_end(signed_in, wallet):
+    service = ServiceFactory(type=ServiceType.SUBSCRIPTIONS, cancel=True)
+    order = OrderFactory(
+        wallet=wallet, service=service, charge=Decimal(3), quantity=300, sent=True, link="someone"
+    )
+    Subscription.objects.create(
+        order=order,
+        minimum=50,
+        maximum=100,
+        posts=3,
+        posts_served=1,
+        served=Decimal("0.75"),
+        expires_on=date(2030, 5, 17),
+    )
+
+    text = words_of(signed_in.get(page_of(order)))
+
+    assert "1 / 3 posts" in text
+    assert "Reserved 3.00 USD Used for posts 0.75 USD Paid back 0.00 USD" in text
+    assert "Still reserved 2.25 USD" in text
+    assert "For each post 50 – 100" in text
+    assert "17 May 2030" in text
+    assert "User name someone" in text
+    assert "Stop the order" in text
+    assert "1 / 3 posts" in words_of(signed_in.get(ORDERS))
+
+
+def test_everything_that_was_ordered_is_shown(signed_in, wallet, service):
+    order = OrderFactory(
+        wallet=wallet,
+        service=service,
+        client_ref="A-1",
+        fields={
+            "comments": "Nice\nGreat",
+            "answer_number": 2,
+            "hashtag": "sun",
+            "device": "3",
+            "country": "FR",
+            "keywords": "",
+        },
+    )
+
+    text = words_of(signed_in.get(page_of(order)))
+
+    assert "Hashtag sun" in text
+    assert "Device Phones (iOS)" in text
+    assert "Number of the answer 2" in text
+    assert "Comments Nice Great" in text
+    assert "Your reference A-1" in text
+    assert "Country France" in text
+    assert "Keywords" not in text
+
+
+def test_order_again_fills_the_form_in(signed_in, wallet, service):
+    order = OrderFactory(
+        wallet=wallet, service=service, quantity=700, link="https://instagram.com/someone"
+    )
+
+    text = signed_in.get(page_of(order)).content.decode()
+    again = html.unescape(re.search(r'id="order-again" href="([^"]+)"', text).group(1))
+
+    assert again == (
+        f"/order/?service={service.pk}&currency=USD"
+        "&link=https%3A%2F%2Finstagram.com%2Fsomeone&quantity=700"
+    )
+
+
+def test_order_again_leaves_out_what_no_address_can_carry(signed_in, wallet):
+    service = ServiceFactory(type=ServiceType.CUSTOM_COMMENTS)
+    order = OrderFactory(wallet=wallet, service=service, fields={"comments": "x\n" * 2000})
+
+    text = signed_in.get(page_of(order)).content.decode()
+
+    again = html.unescape(re.search(r'id="order-again" href="([^"]+)"', text).group(1))
+    assert "comments" not in again
+    assert "link=" in again
+
+
+# --- refills and cancellations, as the page offers them ------------------------------------------
+
+
+def test_refill_is_offered_until_the_end_of_the_guarantee(signed_in, wallet, service):
+    order = finished(wallet, service=service, completed_at=datetime(2030, 5, 1, tzinfo=UTC))
+
+    response = signed_in.get(page_of(order))
+
+    assert "Refill until 31 May 2030" in words_of(response)
+    assert reverse("order_refill", args=[order.pk]) in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"status": Status.IN_PROGRESS, "completed_at": None}, "within 30 days of completion"),
+        ({"guarantee_days": 0}, "without a time limit"),
+    ],
+)
+def test_guarantee_is_told_before_and_without_an_end(signed_in, wallet, service, columns, words):
+    order = finished(wallet, service=service, **columns)
+
+    assert words in words_of(signed_in.get(page_of(order)))
+
+
+def test_where_no_refill_can_be_asked_for_the_reason_stands(signed_in, wallet, service):
+    order = finished(wallet, service=service)
+    Refill.objects.create(order=order)
+
+    response = signed_in.get(page_of(order))
+
+    assert reverse("order_refill", args=[order.pk]) not in response.content.decode()
+    assert refused_words(RefillRefused(RefillProblem.OPEN)) in words_of(response)
+    assert "Pending Refill" in words_of(response)
+    assert "Refill under way" in words_of(signed_in.get(ORDERS))
+
+
+def test_refills_are_listed_in_our_words(signed_in, wallet, service):
+    order = finished(wallet, service=service)
+    Refill.objects.create(
+        order=order,
+        state=RefillState.REJECTED,
+        reason="Nothing is missing.",
+        failure="Acme: no drop found",
+    )
+
+    text = words_of(signed_in.get(page_of(order)))
+
+    assert "Rejected Refill" in text
+    assert "Nothing is missing." in text
+    assert "Acme" not in text
+
+
+def test_cancel_is_offered_or_the_reason_stands(signed_in, wallet, service):
+    pending = OrderFactory(wallet=wallet, service=service)
+    running = OrderFactory(wallet=wallet, service=service, sent=True)
+    ended = finished(wallet, service=service)
+
+    offered = {
+        order.pk: reverse("order_cancel", args=[order.pk])
+        in signed_in.get(page_of(order)).content.decode()
+        for order in (pending, running, ended)
+    }
+
+    assert offered == {pending.pk: True, running.pk: False, ended.pk: False}
+    reason = refused_words(CancelRefused(CancelProblem.NOT_OFFERED))
+    assert reason in words_of(signed_in.get(page_of(running)))
+    assert reason not in words_of(signed_in.get(page_of(ended)))
+
+
+def test_an_order_that_is_asked_back_says_so(signed_in, wallet, service):
+    order = OrderFactory(wallet=wallet, service=service, sent=True)
+    CancelRequest.objects.create(order=order)
+
+    assert "we are waiting for the answer" in words_of(signed_in.get(page_of(order)))
+
+
+def refused_words(refused: Exception) -> str:
+    with translation.override("en"):
+        return describe(refused).message

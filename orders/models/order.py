@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey, User, Wallet
 from accounts.money import ZERO, AmountField, Currency, RateField
 from catalog.models import Provider, Service
 from catalog.order_types import ServiceType
-from orders.statuses import FINAL, PUBLIC, TRACKED, Status
+from orders.statuses import FINAL, PUBLIC, RUNNING, Status
 
 
 class Source(models.TextChoices):
@@ -42,10 +44,28 @@ class Order(models.Model):
         Provider, models.PROTECT, related_name="orders", verbose_name=_("provider")
     )
 
+    # A run of a drip-feed: an order towards the provider, charged with its parent.
+    parent = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="run_orders",
+        verbose_name=_("drip-feed"),
+    )
+    run = models.PositiveIntegerField(_("run"), null=True, blank=True)
+
     # What was asked for.
     type = models.CharField(_("type"), max_length=32, choices=ServiceType.choices)
+    # Of types without a link: the user name.
     link = models.CharField(_("link"), max_length=2048)
-    quantity = models.PositiveBigIntegerField(_("quantity"))
+    # The same for all forms in which a link is pasted (catalog/links.py).
+    link_key = models.CharField(max_length=255, editable=False, default="")
+    quantity = models.PositiveBigIntegerField(
+        _("quantity"), help_text=_("Of all runs together; of a subscription: the most.")
+    )
+    runs = models.PositiveIntegerField(_("runs"), null=True, blank=True)
+    interval = models.PositiveIntegerField(_("minutes between runs"), null=True, blank=True)
     fields = models.JSONField(
         _("further fields"), default=dict, blank=True, help_text="comments, usernames, …"
     )
@@ -66,6 +86,22 @@ class Order(models.Model):
         _("provider's rate"), help_text=_("Per 1000 (a package: of one), provider's currency.")
     )
     exchange_rate = RateField(_("exchange rate"))
+    # What the provider says that it took, in its currency; null while it has not told.
+    upstream_charge = RateField(  # type: ignore[misc]
+        _("provider's charge"), null=True, blank=True
+    )
+    # As promised when it was ordered: null without a guarantee, 0 for one without end.
+    guarantee_days = models.PositiveSmallIntegerField(_("guarantee (days)"), null=True, blank=True)
+
+    # The service that was sent in place of the one sold (catalog.models.Substitute).
+    sent_service = models.ForeignKey(
+        Service,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("delivered by"),
+    )
 
     # How delivery stands.
     status = models.CharField(
@@ -80,15 +116,23 @@ class Order(models.Model):
     )
     created_at = models.DateTimeField(_("created"), db_default=Now())
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    progress_at = models.DateTimeField(_("last progress"), null=True, blank=True)
     completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
 
     # Work of the dispatcher and the tracker, by the database's clock.
-    send_after = models.DateTimeField(db_default=Now(), editable=False)
+    # Null: it is never sent itself, its runs are.
+    send_after = models.DateTimeField(db_default=Now(), null=True, editable=False)
     send_attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     claim = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     last_checked_at = models.DateTimeField(_("updated"), null=True, blank=True)
     next_check_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # What of its cost stands in our book of the provider (its currency), and whether that will
+    # change no more (orders/book.py).
+    booked = RateField(null=True, blank=True, editable=False)  # type: ignore[misc]
+    book_closed = models.BooleanField(default=False, editable=False)
 
     class Meta:
         verbose_name = _("order")
@@ -100,6 +144,7 @@ class Order(models.Model):
             models.UniqueConstraint(
                 fields=["customer", "idempotency_key"], name="order_idempotency_key"
             ),
+            models.UniqueConstraint(fields=["parent", "run"], name="order_run_once"),
             models.CheckConstraint(condition=Q(charge__gt=0), name="order_charge_positive"),
             models.CheckConstraint(
                 condition=Q(refunded__gte=0, refunded__lte=F("charge")),
@@ -125,10 +170,31 @@ class Order(models.Model):
             models.Index(
                 fields=["lease_until"], condition=Q(status=Status.SENDING), name="order_leased"
             ),
+            # Under way, or ended and looked at again. By this condition because SQLite sees that it
+            # is implied, and of a list of states does not.
             models.Index(
                 fields=["provider", "next_check_at"],
-                condition=Q(status__in=sorted(TRACKED)),
+                condition=Q(next_check_at__isnull=False),
                 name="order_to_check",
+            ),
+            # Who holds, or waits for, a link.
+            models.Index(
+                fields=["link_key", "service"],
+                condition=Q(status__in=sorted({Status.PENDING, *RUNNING})),
+                name="order_link_taken",
+            ),
+            # What is measured (orders/facts.py).
+            models.Index(fields=["service", "completed_at"], name="order_finished"),
+            # What was bought around a lost call, and since a reading of the balance.
+            models.Index(
+                fields=["provider", "sent_at"],
+                condition=Q(sent_at__isnull=False),
+                name="order_sent",
+            ),
+            models.Index(
+                fields=["provider"],
+                condition=Q(book_closed=False, external_id__isnull=False),
+                name="order_in_open_book",
             ),
             # Staff's queue, counted on every page of theirs.
             models.Index(
@@ -152,6 +218,16 @@ class Order(models.Model):
         return self.status in FINAL
 
     @property
+    def is_being_asked_for(self) -> bool:
+        """Whether a call that may buy this order of unknown outcome is under way now: nobody may
+        settle it meanwhile (orders/reconciliation.py)."""
+        return (
+            self.status == Status.UNCONFIRMED
+            and self.lease_until is not None
+            and self.lease_until > timezone.now()
+        )
+
+    @property
     def net_charge(self) -> Decimal:
         """What the customer has paid, refunds taken off."""
         return self.charge - self.refunded
@@ -173,5 +249,22 @@ class Order(models.Model):
 
     @property
     def subject(self) -> str:
-        """How the ledger names this order."""
+        """How the ledger names this order; alerts name a run by its own number."""
         return f"order:{self.pk}"
+
+    @property
+    def bought_as(self) -> Service:
+        """The service that is sent to the provider."""
+        return self.sent_service or self.service
+
+    @property
+    def quantity_per_run(self) -> int:
+        """Units of one run; of an order without runs, all of them."""
+        return self.quantity // (self.runs or 1)
+
+    @property
+    def guaranteed_until(self) -> datetime | None:
+        """The end of the guarantee; None while there is none, and for one without end."""
+        if self.completed_at is None or not self.guarantee_days:
+            return None
+        return self.completed_at + timedelta(days=self.guarantee_days)

@@ -13,10 +13,12 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
@@ -27,9 +29,13 @@ from accounts.admin.reading import DayRangeFilter, ReadOnlyAdmin, ledger_context
 from accounts.models import Posting, User
 from accounts.money import MAX_BIGINT
 from orders import cancellations, unconfirmed
+from orders.admin import telling
+from orders.admin.refills import STOP
 from orders.cancellations import ActionRefused
 from orders.models import Order
 from orders.statuses import MOVES, Status
+
+LONGEST_QUEUE = 200
 
 _COLOURS = {
     Status.PENDING: "info",
@@ -160,6 +166,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
                 "fields": (
                     ("customer", "service"),
                     ("type", "quantity"),
+                    ("runs", "interval"),
                     "link_shown",
                     "further_fields",
                     ("source", "api_key"),
@@ -175,7 +182,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
                     ("charge_shown", "rate_shown"),
                     ("refunded_shown", "provider_rate_shown"),
                     ("net_shown", "exchange_rate_shown"),
-                    "wallet",
+                    ("wallet", "upstream_charge_shown"),
                 )
             },
         ),
@@ -184,21 +191,26 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
             {
                 "fields": (
                     ("provider", "external_id"),
+                    ("sent_service", "drip_feed"),
                     ("reference", "send_attempts"),
                     ("progress", "remains"),
                     ("start_count", "last_checked_at"),
-                    ("sent_at", "completed_at"),
+                    ("sent_at", "started_at"),
+                    ("progress_at", "completed_at"),
                 )
             },
         ),
     )
     change_form_outer_before_template = "admin/order_notice.html"
-    change_form_outer_after_template = "admin/ledger_table.html"
-    actions_detail = ("mark_sent", "send_again", "cancel")
+    change_form_outer_after_template = "admin/order_tables.html"
+    actions_list = ("unconfirmed_queue",)
+    actions_detail = ("mark_sent", "send_again", "stop", "cancel")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         queryset: QuerySet[Order] = super().get_queryset(request)
-        return queryset.select_related("customer", "service", "provider", "wallet__user", "api_key")
+        return queryset.select_related(
+            "customer", "service", "provider", "wallet__user", "api_key", "parent"
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
@@ -215,6 +227,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
         possible = {
             "mark_sent": order.status == Status.UNCONFIRMED,
             "send_again": order.status == Status.UNCONFIRMED,
+            "stop": cancellations.refusal(order) is None,
             "cancel": Status.CANCELLED in MOVES[Status(order.status)],
         }
         return [action for action in actions if possible[action.method.original_function_name]]
@@ -222,11 +235,66 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], obj: Any = None, **kwargs: Any
     ) -> HttpResponse:
-        postings = Posting.objects.filter(entry__subject=obj.subject).order_by("pk")
-        context |= ledger_context(request, postings, title=_("In the ledger"))
+        # A run is paid for by its drip-feed.
+        paid = obj if obj.parent is None else obj.parent
+        postings = Posting.objects.filter(entry__subject=paid.subject).order_by("pk")
+        title = _("In the ledger") if paid is obj else _("In the ledger, of the drip-feed")
+        context |= ledger_context(request, postings, title=title)
         context["is_unconfirmed"] = obj.status == Status.UNCONFIRMED
+        if context["is_unconfirmed"]:
+            known = unconfirmed.known_of([obj])[obj.pk]
+            context["evidence_table"] = telling.evidence_table(obj, list(known.values()))
+        tables = (
+            (_("Drip-feed or subscription"), telling.series_table(obj)),
+            (pgettext_lazy("drip-feed", "Runs"), telling.runs_table(obj)),
+            (_("Requests"), telling.requests_table(obj)),
+            (_("History"), telling.history_table(obj)),
+        )
+        context["order_tables"] = [
+            {"title": title, "table": table} for title, table in tables if table
+        ]
         page: HttpResponse = super().render_change_form(request, context, obj=obj, **kwargs)
         return page
+
+    @action(
+        description=_("Unconfirmed orders"),
+        url_path="unconfirmed",
+        icon="help",
+        permissions=["view"],
+    )
+    def unconfirmed_queue(self, request: HttpRequest) -> HttpResponse:
+        """The queue of orders of unknown outcome, oldest first, with what is known of each."""
+        orders = unconfirmed.queue().select_related("service", "provider")
+        waiting = list(orders[:LONGEST_QUEUE])
+        known = unconfirmed.known_of(waiting)
+        counted = unconfirmed.ages()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Unconfirmed orders"),
+            "buckets": [
+                {"title": _("Under 15 minutes"), "number": counted.young},
+                {"title": _("Under an hour"), "number": counted.middle, "urgent": True},
+                {"title": _("Older"), "number": counted.old, "urgent": True},
+            ],
+            "lines": [
+                {
+                    "order": order,
+                    "page": reverse("admin:orders_order_change", args=[order.pk]),
+                    "charge": shown(order.charge, order.currency),
+                    "evidence": [
+                        telling.in_words(order, each) for each in known[order.pk].values()
+                    ],
+                }
+                for order in waiting
+            ],
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/unconfirmed.html", context)
+
+    @action(description=STOP.title, icon="stop_circle", permissions=["act"])
+    def stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(request, object_id, STOP)
 
     @action(description=CANCEL.title, icon="undo", permissions=["act"])
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -242,7 +310,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
 
     @display(description=_("number"), ordering="pk")
     def number(self, order: Order) -> str:
-        return f"#{order.pk}"
+        return f"#{order.pk}" if order.parent_id is None else f"#{order.pk} ← #{order.parent_id}"
 
     @display(description=_("status"), ordering="status", label=_COLOURS)
     def status_label(self, order: Order) -> tuple[str, str]:
@@ -288,6 +356,19 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
     @display(description=_("provider's rate"))
     def provider_rate_shown(self, order: Order) -> str:
         return shown(order.provider_rate, order.provider.currency)
+
+    @display(description=_("provider's charge"))
+    def upstream_charge_shown(self, order: Order) -> str:
+        if order.upstream_charge is None:
+            return "–"
+        return shown(order.upstream_charge, order.provider.currency)
+
+    @display(description=_("drip-feed"))
+    def drip_feed(self, order: Order) -> str:
+        if order.parent is None:
+            return "–"
+        run = gettext("run %(number)s of") % {"number": order.run}
+        return format_html("{} {}", run, telling.order_link(order.parent))
 
     @display(description=_("exchange rate"))
     def exchange_rate_shown(self, order: Order) -> str:

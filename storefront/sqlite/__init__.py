@@ -1,0 +1,1 @@
+"""SQLite with an orderly queue of writers (base.py): a database engine of its own in settings."""
