@@ -61,7 +61,8 @@ def test_customer_finds_orders_and_sees_it_complete(locale, store, visit):
     number = order(
         visitor.page,
         search="instagram followers real",
-        link="https://www.instagram.com/somebody",
+        # The same again within two minutes would be asked about.
+        link=f"https://www.instagram.com/somebody.{locale}",
         quantity="1000",
     )
 

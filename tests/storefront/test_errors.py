@@ -235,9 +235,7 @@ def test_problem_text_names_the_field_for_people(problem, french):
             "Invalid expiry",
         ),
         (
-            Problem(
-                "link", ProblemCode.WRONG_NETWORK, {"expected": "twitter", "found": "youtube"}
-            ),
+            Problem("link", ProblemCode.WRONG_NETWORK, {"expected": "twitter", "found": "youtube"}),
             "This link leads to YouTube, and the service is for X (Twitter).",
             "Invalid link",
         ),

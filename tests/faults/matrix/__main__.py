@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import django
@@ -66,7 +67,8 @@ def _run(folder: Path, server: Server, asked: argparse.Namespace) -> int:
             try:
                 word, told = "holds", run(stage)
             except Exception as error:  # the next row is still worth knowing
-                word, told = "BROKEN", f"{type(error).__name__}: {error}"
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                word, told = "BROKEN", f"{type(error).__name__}: {error} ({where.line})"
                 failed += 1
             spent = time.monotonic() - begun
             print(f"{title:72} {word:6} {spent:5.0f}  {told}", flush=True)

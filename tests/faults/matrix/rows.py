@@ -269,8 +269,9 @@ def idle_worker_and_sentinel_killed(world: World) -> str:
         before = descendants(world.store.cluster())
         kill(*victims())
         load.place(1)
-        # Two ticks of the queue's schedule, and what the order itself takes.
-        become_quiet(within=180)
+        # Two ticks of the queue's schedule (each up to 30 s late), a start of the queue, and what
+        # the order itself takes.
+        become_quiet(within=260)
         left = before & descendants(1) - descendants(os.getpid())
         assert not left, f"orphans: {left}"
     return world.settle(wallet, load)
@@ -407,7 +408,8 @@ def restored(world: World) -> str:
 @row("the disk is full, for database and log (SQLite)")
 def disk_full(world: World) -> str:
     folder = _folder(world, f"full{int(time.time())}")
-    with run(folder, SANDBOX_SERVICES="24") as store:
+    url = f"sqlite:///{folder / 'store.sqlite3'}"
+    with run(folder, SANDBOX_SERVICES="100", DATABASE_URL=url) as store:
         service = json.loads(store.text("services"))[0]["service"]
 
         def buy(number: int) -> int:
@@ -440,7 +442,7 @@ def disk_full(world: World) -> str:
         subprocess.run(
             audit,
             cwd=settings.BASE_DIR,
-            env=environment(DATA_DIR=str(folder)),
+            env=environment(DATA_DIR=str(folder), DATABASE_URL=url),
             stdout=subprocess.DEVNULL,
             check=True,
         )
