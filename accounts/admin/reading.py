@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -28,7 +29,7 @@ def shown(amount: Decimal, currency: str) -> str:
     return money(amount, currency, get_language() or "en")
 
 
-def moment(value: datetime) -> str:
+def moment(value: datetime) -> SafeString:
     """The time in the reader's language and time zone, short and on one line."""
     text = date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
     return format_html('<span class="whitespace-nowrap">{}</span>', text)

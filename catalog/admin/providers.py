@@ -342,12 +342,16 @@ class ProviderAdmin(ActingAdmin):
     @display(description=_("waiting for funds"))
     def waiting_for_funds(self, provider: Provider) -> str:
         until = provider.funds_wait_until
-        return "–" if until is None else f"{gettext('is tried again')}: {moment(until)}"
+        if until is None:
+            return "–"
+        return format_html("{}: {}", gettext("is tried again"), moment(until))
 
     @display(description=_("balance there"))
     def balance_there(self, provider: Provider) -> str:
         text = _amount(provider.balance, provider.currency)
-        return f"{text} ({moment(provider.balance_at)})" if provider.balance_at else text
+        if provider.balance_at is None:
+            return text
+        return format_html("{} ({})", text, moment(provider.balance_at))
 
     @display(description=_("balance by our book"))
     def balance_by_book(self, provider: Provider) -> str:

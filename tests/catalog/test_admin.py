@@ -645,6 +645,17 @@ def act(staff: Client, action: str, provider: Provider, reason: str = "they aske
     return staff.post(page(f"provider_{action}", provider.pk), {"reason": reason})
 
 
+def test_page_of_a_provider_tells_times_as_text(staff):
+    provider = ProviderFactory(balance=Decimal(7))
+    Provider.objects.update(balance_at=timezone.now(), funds_wait_until=timezone.now())
+
+    text = staff.get(page("provider_change", provider.pk)).content.decode()
+
+    assert "7 USD (<span" in text
+    assert "is tried again: <span" in text
+    assert "&lt;span" not in text
+
+
 def test_staff_interrupt_a_provider_and_let_it_go_on(staff):
     provider = ProviderFactory()
 

@@ -101,6 +101,7 @@ class TestStore:
     def test_statement_outside_of_a_transaction_waits_for_its_turn_too(self):
         turn = Turn(f"{connection.settings_dict['NAME']}.turn", 30)
         turn.take()
+        connection.ensure_connection()
         connections["default"]._turn._timeout = 0.01
 
         try:
