@@ -275,6 +275,10 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "PREPROCESSING_HOOKS": ["storefront.api.rest.schema.without_slashes"],
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatusEnum": "orders.statuses.PUBLIC_STATUSES",
+        "RefillStatusEnum": "orders.models.PublicRefillState",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

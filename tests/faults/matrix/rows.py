@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from django.conf import settings
 from django.db import connection, transaction
+from django_q.tasks import async_task
 
 from accounts import api_keys, ledger
 from accounts.models import User, Wallet
@@ -44,6 +46,7 @@ from tests.running import run
 from tests.sandbox import SandboxInTest
 
 SUITE_WITHIN = 600
+NOISE = 0.25  # seconds: the queue looks for jobs twice a second
 ODD_REPORTS = (
     Kind.HTML,
     Kind.EMPTY,
@@ -280,23 +283,27 @@ def idle_worker_and_sentinel_killed(world: World) -> str:
 @row("clocks an hour ahead and an hour behind, and over a change to summer time")
 def clocks_differ(world: World) -> str:
     wallet, load = world.customer("clock")
-    moments = ("+3600", "-3600", "2027-03-28T00:59:50+00:00")
-    others = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.matrix.shifted", moment, "qcluster"],
-            cwd=settings.BASE_DIR,
-            env={**world.store._environment, "DATA_DIR": str(_folder(world, f"clock{number}"))},
-            start_new_session=True,
-        )
-        for number, moment in enumerate(moments)
-    ]
-    try:
+    with _clusters(world, "+3600", "-3600", "2027-03-28T00:59:50+00:00"):
         load.place(world.orders)
         return world.settle(wallet, load)
-    finally:
-        for other in others:
-            kill_tree(other.pid)
-            other.wait()
+
+
+@row("jobs are run again while they run, here and on another machine")
+def jobs_run_again(world: World) -> str:
+    """What a queue does with a job that takes longer than its retry time."""
+    wallet, load = world.customer("again")
+
+    def queue_all() -> None:
+        for job in ("dispatch_provider", "track_provider", "attend_provider", "reconcile_provider"):
+            async_task(f"orders.tasks.{job}", world.row.pk, q_options={"save": False})
+        async_task("orders.tasks.tick", q_options={"save": False})
+
+    world.provider.misbehave("add", Kind.SLOW, seconds=0.3, times=world.orders)
+    with _clusters(world, "+0"), again_and_again(queue_all, pause=0.5):
+        load.place(world.orders)
+        told = world.settle(wallet, load)
+    world.provider.behave()
+    return told
 
 
 # --- the database --------------------------------------------------------------------------------
@@ -508,6 +515,43 @@ def odd_reports(world: World) -> str:
     return world.settle(wallet, load)
 
 
+@row("one slow provider beside another")
+def slow_provider(world: World) -> str:
+    wallet, load = world.customer("quick")
+    slow = provider_in_hand(_folder(world, "slow"))
+    try:
+        row = slow.provider(name="Slow", connect_timeout=2, read_timeout=20)
+        slow.set_balance("1000000")
+        service = Service.objects.get(pk=world.service.pk)
+        service.pk, service.provider = None, row
+        service.save(force_insert=True)
+        _wallet, other = world.customer("slow")
+        other.service = service.pk
+        load.place(world.orders)
+        alone = _median_wait(wallet, first=0)
+        slow.misbehave("*", Kind.SLOW, seconds=6, times=100_000)
+        other.place(8)
+        # It is known as slow once it has been.
+        assert eventually(lambda: len(slow.calls) > 0)
+        load.place(world.orders)
+        beside = _median_wait(wallet, first=world.orders)
+        slow.behave()
+        world.in_time(beside, alone * 1.2 + NOISE, "handing over, beside a slow provider,")
+        told = world.settle(wallet, load)
+    finally:
+        slow.behave()
+        Provider.objects.filter(name="Slow").update(enabled=False)
+        slow.close()
+    return f"{told}; handed over in {alone:.2f} s alone, {beside:.2f} s beside the slow one"
+
+
+def _median_wait(wallet: Wallet, *, first: int) -> float:
+    """Seconds from an order to its being handed over, in the middle of those from `first` on."""
+    orders = Order.objects.filter(wallet=wallet).order_by("pk")[first:]
+    assert eventually(lambda: not any(order.sent_at is None for order in orders.all()), within=120)
+    return median((order.sent_at - order.created_at).total_seconds() for order in orders.all())
+
+
 suite(
     "killed_at_each_place",
     "kill -9 before, during and after the call, and after the record",
@@ -547,6 +591,27 @@ def _speaking(world: World, dialect: str) -> Iterator[None]:
         yield
     finally:
         Provider.objects.filter(pk=world.row.pk).update(**before)
+
+
+@contextmanager
+def _clusters(world: World, *clocks: str) -> Iterator[None]:
+    """The queue's workers on further machines: their clocks are wrong, their locks are not ours."""
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.matrix.shifted", clock, "qcluster"],
+            cwd=settings.BASE_DIR,
+            env=world.store.environment
+            | {"DATA_DIR": str(_folder(world, f"machine{number}-{time.time():.0f}"))},
+            start_new_session=True,
+        )
+        for number, clock in enumerate(clocks)
+    ]
+    try:
+        yield
+    finally:
+        for other in others:
+            kill_tree(other.pid)
+            other.wait()
 
 
 def _close_breaker(world: World) -> None:

@@ -30,7 +30,7 @@ class Store:
     def __init__(self, data: Path, url: str, **changes: str) -> None:
         self.port, self.log = free_port(), data / "store.log"
         self.site = f"http://127.0.0.1:{self.port}"
-        self._environment = environment(
+        self.environment = environment(
             DATABASE_URL=url,
             DATA_DIR=str(data),
             PORT=str(self.port),
@@ -47,7 +47,7 @@ class Store:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run"],
                 cwd=settings.BASE_DIR,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -66,7 +66,7 @@ class Store:
         return subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=settings.BASE_DIR,
-            env={**self._environment, **changes},
+            env={**self.environment, **changes},
             check=True,
             text=True,
             stdout=subprocess.PIPE,
