@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
+from platform import node
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -22,8 +24,9 @@ from accounts.clock import from_now
 from accounts.models import JobAttempt
 
 ATTEMPTS_ALLOWED = 3
-# A parked job gets another chance after this: what killed it may be over.
-PARKED_FOR = timedelta(minutes=10)
+# A parked job gets another chance after this: what killed it may be over, and one worker a minute
+# is no harm.
+PARKED_FOR = timedelta(minutes=1)
 
 PARKED = "job_parked"
 
@@ -33,7 +36,8 @@ def attempt(job: str) -> Iterator[bool]:
     """Whether the job may run now; it is counted before, and forgotten when the block ends, well
     or not. Only a worker that dies in between leaves the count.
 
-    For a job that is the only one of its name at a time. Not for use inside a transaction.
+    For a job that is the only one of its name on its machine at a time; each machine counts its
+    own. Not for use inside a transaction.
     """
     beat()
     if not _begin(job):
@@ -60,14 +64,14 @@ def heartbeat() -> Path:
 def _begin(job: str) -> bool:
     try:
         with transaction.atomic():
-            JobAttempt.objects.create(job=job, attempts=1)
+            JobAttempt.objects.create(job=counted_as(job), attempts=1)
     except IntegrityError:
         # Its worker was killed the last time.
         pass
     else:
         return True
     may_run = Q(attempts__lt=ATTEMPTS_ALLOWED) | Q(last_at__lte=from_now(-PARKED_FOR))
-    if JobAttempt.objects.filter(may_run, job=job).update(
+    if JobAttempt.objects.filter(may_run, job=counted_as(job)).update(
         attempts=F("attempts") + 1, last_at=Now()
     ):
         return True
@@ -76,17 +80,23 @@ def _begin(job: str) -> bool:
         subject=_subject(job),
         message=(
             f"The job {job} has killed its worker {ATTEMPTS_ALLOWED} times in a row. "
-            f"It is tried again every {PARKED_FOR.total_seconds() / 60:.0f} minutes."
+            f"It is tried again every {PARKED_FOR.total_seconds():.0f} seconds."
         ),
     )
     return False
 
 
 def _end(job: str) -> None:
-    attempts = JobAttempt.objects.filter(job=job)
+    attempts = JobAttempt.objects.filter(job=counted_as(job))
     if not attempts.filter(attempts__lt=ATTEMPTS_ALLOWED).delete()[0]:
         attempts.delete()
         resolve(PARKED, subject=_subject(job))
+
+
+def counted_as(job: str) -> str:
+    """The job's name with a mark of this machine: what keeps it alone are files of the same."""
+    machine = sha256(f"{node()}:{settings.DATA_DIR}".encode()).hexdigest()[:8]
+    return f"{job}@{machine}"
 
 
 def _subject(job: str) -> str:

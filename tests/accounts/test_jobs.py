@@ -65,3 +65,15 @@ def test_each_job_is_a_sign_of_life(tmp_path):
     with attempt("job:1"):
         assert jobs.heartbeat() == tmp_path / "worker.alive"
         assert jobs.heartbeat().exists()
+
+
+def test_machines_count_their_own(settings, tmp_path):
+    """What keeps a job alone are locks of its machine: two machines at work are no failures."""
+    held = []
+    for machine in range(ATTEMPTS_ALLOWED + 1):
+        settings.DATA_DIR = tmp_path / str(machine)
+        settings.DATA_DIR.mkdir()
+        held.append(begin())
+
+    assert [may_run for may_run, _ in held] == [True] * (ATTEMPTS_ALLOWED + 1)
+    assert parked() == 0

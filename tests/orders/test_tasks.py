@@ -412,7 +412,9 @@ def test_fault_in_one_part_of_the_tick_leaves_the_others_at_work(
 
 def killed(job):
     """As a worker leaves it that was killed in the middle of the job."""
-    JobAttempt.objects.update_or_create(job=job, defaults={"attempts": jobs.ATTEMPTS_ALLOWED})
+    JobAttempt.objects.update_or_create(
+        job=jobs.counted_as(job), defaults={"attempts": jobs.ATTEMPTS_ALLOWED}
+    )
 
 
 def test_job_that_killed_its_worker_again_and_again_is_parked(sandbox, provider, order):

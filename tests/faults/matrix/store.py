@@ -20,7 +20,7 @@ from django.conf import settings
 from tests.processes import descendants, environment, eventually, is_running
 from tests.sandbox import SandboxInTest, free_port
 
-WORKERS = 2
+WORKERS = 4
 READY_WITHIN = 10.0
 
 
