@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.models import Alert, User
 from accounts.money import ZERO
 from catalog import health
@@ -29,7 +30,6 @@ from catalog.order_types import ORDER_TYPES, ChargedOn
 from catalog.providers import ProviderError
 from orders import unconfirmed
 from orders.cancellations import ActionRefused
-from orders.clock import from_now
 from orders.models import BookReading, EvidenceKind, Order, Outcome, Verdict
 from orders.statuses import FINAL, Status
 

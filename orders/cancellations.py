@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.models import User
 from catalog.health import guarded
 from catalog.models import Provider
@@ -36,7 +37,6 @@ from catalog.providers import (
 )
 from catalog.providers.refusals import is_about_the_call
 from orders import dripfeed, subscriptions
-from orders.clock import from_now
 from orders.models import (
     CancelRequest,
     CancelState,

@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from django_q.tasks import async_task
 
 from accounts import ledger
+from accounts.clock import from_now
 from accounts.ledger import InsufficientFunds
 from accounts.models import ApiKey, Posting, User, Wallet
 from accounts.money import AMOUNT_PLACES, MAX_BIGINT, ZERO
@@ -19,7 +20,6 @@ from catalog.listing import CatalogError, Listed
 from catalog.models import SameLink, Service
 from catalog.pricing import Quote
 from orders import dripfeed, queueing, subscriptions
-from orders.clock import from_now
 from orders.models import EventKind, Order, Source
 from orders.moves import by_customer, record
 from orders.refunds import charged_to

@@ -24,6 +24,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.encryption import SecretUnreadable
 from catalog import health
 from catalog.models import Breaker, Provider
@@ -39,7 +40,6 @@ from catalog.providers import (
 )
 from catalog.providers.registry import client_for
 from orders import failover
-from orders.clock import from_now
 from orders.models import Order
 from orders.moves import by_job, move, move_all
 from orders.queueing import claimable

@@ -23,8 +23,8 @@ from django.db.models.functions import Now
 from django_q.tasks import async_task
 
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.money import round_down
-from orders.clock import from_now
 from orders.models import DripFeed, EventKind, Order, SeriesState
 from orders.moves import By, by_job, move, record, update
 from orders.refunds import move_and_refund, pay_back

@@ -17,9 +17,9 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from accounts.clock import from_now
 from catalog.models import Service, ServiceFacts
 from catalog.order_types import ORDER_TYPES, ChargedOn, ServiceType
-from orders.clock import from_now
 from orders.models import Order
 from orders.statuses import FINAL, Status
 

@@ -19,6 +19,7 @@ from django.db.models import Case, Q, QuerySet, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.clock import from_now
 from catalog import health
 from catalog.models import Provider
 from catalog.providers import (
@@ -32,7 +33,6 @@ from catalog.providers import (
 )
 from orders import book, dispatch, gaps, unconfirmed
 from orders.cancellations import ActionRefused
-from orders.clock import from_now
 from orders.models import CancelRequest, Evidence, EvidenceKind, Order, Verdict
 from orders.models.requests import OPEN_CANCELS
 from orders.statuses import FINAL, Status

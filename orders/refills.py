@@ -25,6 +25,7 @@ from django.utils.translation import gettext_noop
 from django_q.tasks import async_task
 
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.models import User
 from catalog.health import guarded
 from catalog.models import Provider, RefillBy
@@ -41,7 +42,6 @@ from catalog.providers import (
 )
 from catalog.providers.refusals import is_about_the_call
 from orders.cancellations import ActionRefused
-from orders.clock import from_now
 from orders.models import DripFeed, EventKind, Order, Refill, RefillState
 from orders.models.requests import OPEN_REFILLS
 from orders.moves import By, by_job, by_staff, record, storable

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from django.db import transaction
 
+from accounts.clock import from_now
 from catalog.models import Provider
 from orders import dispatch
-from orders.clock import from_now
 from orders.models import Order
 from orders.statuses import Status
 

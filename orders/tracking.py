@@ -34,6 +34,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.alerts import alert, close, resolve
+from accounts.clock import from_now
 from accounts.models import Alert
 from catalog.health import guarded
 from catalog.models import Breaker, Provider
@@ -48,7 +49,6 @@ from catalog.providers import (
     UpstreamStatus,
 )
 from orders import dripfeed, subscriptions
-from orders.clock import from_now
 from orders.models import EventKind, Order, OrderEvent
 from orders.moves import by_job, move, record, update
 from orders.refunds import move_and_refund, share_not_delivered

@@ -18,11 +18,11 @@ from django_q.tasks import async_task
 
 from accounts import ledger
 from accounts.alerts import alert, resolve
+from accounts.clock import from_now
 from accounts.models import User
 from accounts.money import ZERO
 from catalog.models import Provider
 from orders.cancellations import ActionRefused
-from orders.clock import from_now
 from orders.dispatch import FIRST_CHECK, is_provider_id
 from orders.models import (
     EventKind,

@@ -225,6 +225,18 @@ def _waiting(provider: Provider) -> QuerySet[Any]:
     return waiting
 
 
+# What the machine keeps of a provider: shown, and never edited.
+_HEALTH = (
+    "condition_now",
+    "interrupted",
+    "failures",
+    "waiting_for_funds",
+    "balance_there",
+    "balance_by_book",
+    "orders_waiting",
+)
+
+
 @admin.register(Provider)
 class ProviderAdmin(ActingAdmin):
     """Detail buttons and list actions call the same functions and tell how they ended."""
@@ -240,28 +252,10 @@ class ProviderAdmin(ActingAdmin):
         (_("Limits"), {"fields": ("requests_per_minute", "low_balance", "reconcile_by_ids")}),
         (
             _("How it is doing"),
-            {
-                "fields": (
-                    "condition_now",
-                    "interrupted",
-                    "failures",
-                    "waiting_for_funds",
-                    "balance_there",
-                    "balance_by_book",
-                    "orders_waiting",
-                )
-            },
+            {"fields": _HEALTH},
         ),
     )
-    readonly_fields = (
-        "condition_now",
-        "interrupted",
-        "failures",
-        "waiting_for_funds",
-        "balance_there",
-        "balance_by_book",
-        "orders_waiting",
-    )
+    readonly_fields = _HEALTH
     list_display = (
         "name",
         "condition",

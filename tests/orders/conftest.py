@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.models import Q
 from django_q.models import OrmQ
 
+from accounts.clock import from_now
 from accounts.models import Alert, User, Wallet
 from catalog.models import Provider, Service
 from catalog.order_types import ServiceType
@@ -20,7 +21,6 @@ from catalog.providers import ProviderClient, UpstreamOrder
 from catalog.providers.registry import client_for
 from catalog.sandbox.menu import SHORTEST, menu
 from orders import dispatch
-from orders.clock import from_now
 from orders.models import Order
 from orders.statuses import TRACKED, Status
 from tests.books import breaches

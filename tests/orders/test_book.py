@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
+from accounts.clock import from_now
 from catalog import health
 from catalog.order_types import ServiceType
 from catalog.sandbox.misbehaviour import Kind
 from orders import book, dispatch, tracking, unconfirmed
 from orders.cancellations import ActionRefused, cancel_and_refund
-from orders.clock import from_now
 from orders.models import BookReading, EvidenceKind, Order, Outcome, Verdict
 from orders.statuses import Status
 from tests.factories import ServiceFactory, StaffFactory

@@ -8,11 +8,11 @@ from decimal import Decimal
 import pytest
 
 from accounts import api_keys
+from accounts.clock import from_now
 from accounts.models import EntryKind, JournalEntry
 from catalog.sandbox.misbehaviour import Kind
 from orders import cancellations, dispatch, dripfeed, tracking
 from orders.cancellations import ActionRefused, CancelProblem, CancelRefused
-from orders.clock import from_now
 from orders.models import (
     CancelRequest,
     CancelState,

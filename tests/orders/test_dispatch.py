@@ -11,13 +11,13 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.clock import from_now
 from accounts.models import EntryKind, JournalEntry
 from catalog import health
 from catalog.models import Breaker, Provider, Service
 from catalog.order_types import ORDER_TYPES, ServiceType
 from catalog.sandbox.misbehaviour import Kind
 from orders import dispatch
-from orders.clock import from_now
 from orders.dispatch import FIRST_CHECK, FUNDS_PAUSE, LONGEST_PAUSE, lease
 from orders.models import CancelRequest, Order, Subscription
 from orders.statuses import TRACKED, Status

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from accounts.clock import from_now
 from catalog.order_types import ServiceType
 from catalog.sandbox.misbehaviour import Kind
 from orders import book, dispatch, reconciliation, unconfirmed
-from orders.clock import from_now
 from orders.models import CancelRequest, EvidenceKind, Order, OrderEvent, Verdict
 from orders.statuses import Status
 from tests.factories import ServiceFactory

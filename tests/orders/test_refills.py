@@ -8,11 +8,11 @@ import pytest
 from django.utils import timezone, translation
 
 from accounts import api_keys
+from accounts.clock import from_now
 from catalog.models import Provider, RefillBy
 from catalog.sandbox.misbehaviour import Kind
 from orders import dispatch, refills
 from orders.cancellations import ActionRefused
-from orders.clock import from_now
 from orders.models import (
     EventKind,
     EventSource,

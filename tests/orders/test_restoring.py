@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 
+from accounts.clock import from_now
 from orders import dispatch
-from orders.clock import from_now
 from orders.restoring import hold_everything
 from orders.statuses import Status
 from tests.orders.conftest import LINK, adds, make_due, open_alerts, waiting

@@ -11,11 +11,11 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.clock import from_now
 from accounts.models import EntryKind, JournalEntry
 from catalog.providers import ProviderRefused, UpstreamState, UpstreamStatus
 from catalog.sandbox.misbehaviour import Kind
 from orders import tracking
-from orders.clock import from_now
 from orders.models import Order
 from orders.statuses import FINAL, TRACKED, Status
 from orders.tracking import CORRECTABLE
