@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -43,6 +44,7 @@ class Dialect(models.TextChoices):
 
     PANEL = "panel", _("Panel dialect (API v2)")
     REST = "rest", _("REST dialect (API v1)")
+    PLAY = "play", _("Sandbox keys, inside the store")
 
 
 class Breaker(models.TextChoices):
@@ -555,3 +557,68 @@ class SyncRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} · {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class PlayOutcome(models.TextChoices):
+    """How an order of a sandbox key ends (catalog/providers/play.py)."""
+
+    COMPLETED = "completed", _("Completed")
+    PARTIAL = "partial", _("Partial")
+    CANCELLED = "cancelled", _("Cancelled")
+    FAILED = "failed", _("Failed")
+
+
+class PlayOrder(models.Model):
+    """What the play provider knows of an order; how it stands follows from its age."""
+
+    reference = models.CharField(max_length=64, unique=True)
+    quantity = models.PositiveBigIntegerField()
+    outcome = models.CharField(max_length=10, choices=PlayOutcome.choices)
+    refills_rejected = models.BooleanField(default=False)
+    slow = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.reference
+
+
+class PlayRefill(models.Model):
+    """A refill that the play provider was asked for."""
+
+    order = models.ForeignKey(PlayOrder, models.CASCADE, related_name="refills")
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.order} {self.pk}"
+
+
+class CatalogueChange(models.Model):
+    """That something which the lists of services show has changed; written by triggers
+    (catalog/triggers.py) in the transaction of the change, read by catalog/versions.py."""
+
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("catalogue change")
+        verbose_name_plural = _("catalogue changes")
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class AnnouncedCatalogue(models.Model):
+    """What customers' webhooks were last told of the services in one currency."""
+
+    currency = models.CharField(max_length=3, choices=Currency.choices, primary_key=True)
+    version = models.CharField(max_length=64, blank=True)
+    # service id → [price per unit, minimum, maximum]
+    services: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("announced catalogue")
+        verbose_name_plural = _("announced catalogues")
+
+    def __str__(self) -> str:
+        return self.currency

@@ -120,6 +120,9 @@ class Order(models.Model):
     progress_at = models.DateTimeField(_("last progress"), null=True, blank=True)
     completed_at = models.DateTimeField(_("completed"), null=True, blank=True)
 
+    # Made with a sandbox key: play money, a play provider (catalog/providers/play.py).
+    sandbox = models.BooleanField(_("sandbox"), default=False, editable=False)
+
     # Work of the dispatcher and the tracker, by the database's clock.
     # Null: it is never sent itself, its runs are.
     send_after = models.DateTimeField(db_default=Now(), null=True, editable=False)

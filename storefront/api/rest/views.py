@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -18,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import ledger
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Permission, User
 from accounts.money import ZERO
 from catalog.listing import catalogue
 from orders import cancellations, listing, refills
@@ -83,6 +84,8 @@ class RestView(APIView):
 
     content_negotiation_class = AlwaysJSON
     http_method_names = ["get"]
+    # What a key must be allowed, by method.
+    needs: Mapping[str, Permission] = {}
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         language = language_of(request)
@@ -97,6 +100,8 @@ class RestView(APIView):
 
 
 class ServicesView(RestView):
+    needs = {"GET": Permission.SERVICES_READ}
+
     @extend_schema(
         operation_id="list_services",
         summary="Services that can be ordered now, by category",
@@ -114,6 +119,7 @@ class ServicesView(RestView):
 
 class OrdersView(RestView):
     http_method_names = ["get", "post"]
+    needs = {"GET": Permission.ORDERS_READ, "POST": Permission.ORDERS_WRITE}
 
     @extend_schema(
         operation_id="list_orders",
@@ -152,7 +158,7 @@ class OrdersView(RestView):
             raise ParseError
         api_key = _key(request)
         placed = place_order(
-            customer=api_key.user,
+            customer=api_key.customer,
             currency=api_key.currency,
             draft=OrderDraft(
                 service_id=data.get("service_id"),
@@ -173,6 +179,8 @@ class OrdersView(RestView):
 
 
 class OrderView(RestView):
+    needs = {"GET": Permission.ORDERS_READ}
+
     @extend_schema(
         operation_id="get_order",
         summary="One order, by id or uuid",
@@ -185,6 +193,7 @@ class OrderView(RestView):
 
 class CancelView(RestView):
     http_method_names = ["post"]
+    needs = {"POST": Permission.ORDERS_WRITE}
 
     @extend_schema(
         operation_id="cancel_order",
@@ -215,6 +224,7 @@ class CancelView(RestView):
 
 class RefillOrderView(RestView):
     http_method_names = ["post"]
+    needs = {"POST": Permission.REFILLS_WRITE}
 
     @extend_schema(
         operation_id="refill_order",
@@ -234,6 +244,8 @@ class RefillOrderView(RestView):
 
 
 class RefillView(RestView):
+    needs = {"GET": Permission.ORDERS_READ}
+
     @extend_schema(
         operation_id="get_refill",
         summary="One refill",
@@ -245,6 +257,8 @@ class RefillView(RestView):
 
 
 class BalanceView(RestView):
+    needs = {"GET": Permission.BALANCE_READ}
+
     @extend_schema(
         operation_id="get_balance",
         summary="What the key's wallet holds",
@@ -291,7 +305,7 @@ def _key(request: Request) -> ApiKey:
 
 
 def _customer(request: Request) -> User:
-    return _key(request).user
+    return _key(request).customer
 
 
 def _by(request: Request) -> By:

@@ -1,130 +1,17 @@
-"""Customers, their API keys and wallets, the ledger, exchange rates, and alerts for staff."""
+"""Wallets, the ledger, exchange rates."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-from zoneinfo import available_timezones
-
-from django.conf import settings
-from django.contrib.auth.models import AbstractUser, BaseUserManager
-from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models.people import User
 from accounts.money import ZERO, AmountField, Currency, MoreThan, RateField
 
-
-def validate_time_zone(value: str) -> None:
-    if value not in available_timezones():
-        raise ValidationError(_("Unknown time zone."))
-
-
 currency_code = RegexValidator(r"^[A-Z]{3}\Z", _("Use the three capital letters of the currency."))
-
-
-class UserManager(BaseUserManager["User"]):
-    """Creates users by e-mail address, which is kept in lower case."""
-
-    def _create(self, email: str, password: str | None, **fields: Any) -> User:
-        if not email:
-            raise ValueError("A user needs an e-mail address.")
-        user = self.model(email=email.strip().lower(), **fields)
-        user.set_password(password)
-        user.save(using=self._db)
-        return user
-
-    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        return self._create(email, password, **fields)
-
-    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
-        return self._create(email, password, **{**fields, "is_staff": True, "is_superuser": True})
-
-    def get_by_natural_key(self, email: str | None) -> User:
-        return self.get(email=(email or "").strip().lower())
-
-
-class User(AbstractUser):
-    """A customer or a member of staff. `is_active=False` suspends on every front at once."""
-
-    username = None  # type: ignore[assignment]
-    first_name = None  # type: ignore[assignment]
-    last_name = None  # type: ignore[assignment]
-    email = models.EmailField(
-        _("e-mail address"),
-        unique=True,
-        error_messages={"unique": _("A user with this e-mail address exists already.")},
-    )
-    name = models.CharField(_("name"), max_length=100, blank=True)
-    language = models.CharField(
-        _("language"),
-        max_length=5,
-        choices=settings.LANGUAGES,
-        blank=True,
-        help_text=_("Empty: as the browser asks."),
-    )
-    currency = models.CharField(
-        _("currency"), max_length=3, choices=Currency.choices, default=Currency.USD
-    )
-    time_zone = models.CharField(
-        _("time zone"), max_length=64, default="UTC", validators=[validate_time_zone]
-    )
-
-    USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: ClassVar[list[str]] = []
-    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
-
-    class Meta:
-        verbose_name = _("user")
-        verbose_name_plural = _("users")
-        constraints = [
-            # One spelling of an address, so that the unique index means what people mean.
-            models.CheckConstraint(condition=Q(email=Lower("email")), name="user_email_lower_case"),
-        ]
-
-    def __str__(self) -> str:
-        return self.email
-
-    def clean(self) -> None:
-        super().clean()
-        self.email = self.email.strip().lower()
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.email = self.email.strip().lower()
-        super().save(*args, **kwargs)
-
-    def get_full_name(self) -> str:
-        return self.name or self.email
-
-    def get_short_name(self) -> str:
-        return self.name or self.email.split("@")[0]
-
-
-class ApiKey(models.Model):
-    """A sub-resellers' program's access to one customer's account, in one wallet currency.
-
-    Only a keyed digest is stored; the visible prefix lets its owner recognise it.
-    """
-
-    user = models.ForeignKey(User, models.CASCADE, related_name="api_keys", verbose_name=_("user"))
-    name = models.CharField(_("name"), max_length=60)
-    currency = models.CharField(_("currency"), max_length=3, choices=Currency.choices)
-    prefix = models.CharField(_("prefix"), max_length=16)
-    digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
-    last_used_ip = models.GenericIPAddressField(_("last address"), null=True, blank=True)
-    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("API key")
-        verbose_name_plural = _("API keys")
-        ordering = ["-created_at", "-pk"]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
 
 
 class Wallet(models.Model):
@@ -136,6 +23,8 @@ class Wallet(models.Model):
     user = models.ForeignKey(User, models.PROTECT, related_name="wallets", verbose_name=_("user"))
     currency = models.CharField(_("currency"), max_length=3, choices=Currency.choices)
     balance = AmountField(_("balance"), default=ZERO, editable=False)
+    # The customer's webhooks are told when the balance falls below this; null: never.
+    low_at = AmountField(_("low below"), null=True, blank=True)  # type: ignore[misc]
 
     class Meta:
         verbose_name = _("wallet")
@@ -168,6 +57,7 @@ class Account(models.TextChoices):
     ADJUSTMENTS = "adjustments", _("Adjustments")
     RESERVED = "reserved", _("Reserved for subscriptions")  # charged, and not yet earned
     LOSSES = "losses", _("Losses")  # paid back to customers for what was delivered after all
+    PLAY = "play", _("Play money")  # the other side of everything that sandbox keys do
 
 
 class JournalEntry(models.Model):
@@ -278,46 +168,3 @@ class ExchangeRate(models.Model):
 
     def __str__(self) -> str:
         return f"1 {self.base} = {self.rate.normalize():f} {self.quote}"
-
-
-class Alert(models.Model):
-    """Something that staff must look at; one open row per code and subject."""
-
-    code = models.CharField(_("code"), max_length=40)
-    subject = models.CharField(_("subject"), max_length=60, help_text="provider:1, order:42")
-    message = models.TextField(_("message"))
-    times = models.PositiveIntegerField(_("times"), default=1)
-    created_at = models.DateTimeField(_("since"), auto_now_add=True)
-    last_at = models.DateTimeField(_("last time"), auto_now=True)
-    resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("alert")
-        verbose_name_plural = _("alerts")
-        ordering = ["-last_at", "-pk"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["code", "subject"],
-                condition=Q(resolved_at=None),
-                name="alert_open_once",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.code} · {self.subject}"
-
-
-class JobAttempt(models.Model):
-    """A job that has begun and not ended: it runs, or its worker was killed (accounts/jobs.py)."""
-
-    job = models.CharField(_("job"), max_length=100, unique=True)
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    last_at = models.DateTimeField(_("last time"), db_default=Now())
-
-    class Meta:
-        verbose_name = _("unfinished job")
-        verbose_name_plural = _("unfinished jobs")
-        ordering = ["-last_at", "-pk"]
-
-    def __str__(self) -> str:
-        return self.job
