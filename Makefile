@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
-# Two processes: one a core of a small machine.
-PYTEST := $(BIN)/pytest -q -n 2
+# Two cores, three processes: those that start the store, or look at it, wait most of the time.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint fix bench faults lock

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, Subquery, Sum, Value, Window
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Sum, Value, Window
 from django.db.models.functions import Coalesce, Lag
 
 from accounts import triggers
-from accounts.models import JournalEntry, Posting, Wallet
+from accounts.models import Account, JournalEntry, Posting, Wallet
 from accounts.money import ZERO, AmountField
 
 _NOTHING = Value(ZERO, AmountField())
@@ -102,6 +102,21 @@ def wallets_match_their_postings() -> Iterator[Finding]:
         yield Finding("wallet_balance_wrong", f"wallet:{wallet.pk}", detail)
 
 
+def play_money_stays_apart() -> Iterator[Finding]:
+    """I1: an entry moves play money or real money, never both."""
+    is_play = Q(account=Account.PLAY) | Q(wallet__user__sandbox_of__isnull=False)
+    mixed = (
+        Posting.objects.values("entry_id")
+        .annotate(legs=Count("pk"), play=Count("pk", filter=is_play))
+        .exclude(play=0)
+        .exclude(play=F("legs"))
+        .order_by("entry_id")
+    )
+    for row in mixed.iterator():
+        detail = f"{row['play']} of its {row['legs']} legs are play money"
+        yield Finding("play_money_mixed", row["entry_id"], detail)
+
+
 def nothing_is_negative() -> Iterator[Finding]:
     """I3: no wallet is overdrawn."""
     for wallet in Wallet.objects.filter(balance__lt=ZERO).order_by("pk").iterator():
@@ -119,6 +134,7 @@ RULES: tuple[Rule, ...] = (
     postings_in_the_wallets_currency,
     balances_follow_each_other,
     wallets_match_their_postings,
+    play_money_stays_apart,
     nothing_is_negative,
 )
 

@@ -7,8 +7,9 @@ that workers still work (storefront/processes.py).
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +49,29 @@ def attempt(job: str) -> Iterator[bool]:
     finally:
         _end(job)
         beat()
+
+
+@contextmanager
+def only(job: str) -> Iterator[bool]:
+    """Whether this job may run now: alone on this machine, and not parked (see `attempt`)."""
+    with ExitStack() as held:
+        yield held.enter_context(alone(job)) and held.enter_context(attempt(job))
+
+
+@contextmanager
+def alone(name: str) -> Iterator[bool]:
+    """Whether no other job of this machine has this name now.
+
+    A lock of the operating system: it ends with the process that holds it, however that ends, so
+    that a killed worker keeps nobody waiting.
+    """
+    with (settings.DATA_DIR / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def beat() -> None:

@@ -13,8 +13,18 @@ from decimal import Decimal
 
 from django.db import IntegrityError, transaction
 
-from accounts.models import Account, EntryKind, JournalEntry, Posting, User, Wallet
+from accounts import webhooks
+from accounts.models import (
+    Account,
+    EntryKind,
+    JournalEntry,
+    Posting,
+    User,
+    Wallet,
+    WebhookType,
+)
 from accounts.money import ZERO, Currency
+from accounts.webhooks import Happened
 
 
 class LedgerError(Exception):
@@ -56,6 +66,12 @@ def wallet_of(user: User, currency: str) -> Wallet:
     Raises ValueError for a currency that no wallet can hold.
     """
     return Wallet.objects.get_or_create(user=user, currency=Currency(currency))[0]
+
+
+def held_wallet_of(user: User, currency: str) -> Wallet:
+    """As `wallet_of`, and locked until the caller's transaction ends: nobody else moves it."""
+    held = Wallet.objects.select_for_update(no_key=True)
+    return held.get_or_create(user=user, currency=Currency(currency))[0]
 
 
 def post(
@@ -102,6 +118,7 @@ def _write(entry: JournalEntry, legs: Sequence[Leg]) -> JournalEntry:
         # The entry last: its insertion seals the postings (triggers.py).
         Posting.objects.bulk_create(postings)
         entry.save(force_insert=True)
+        webhooks.record([told for posting in postings if (told := _happened(posting))])
     for leg in legs:
         if leg.wallet:
             leg.wallet.balance = locked[leg.wallet.pk].balance
@@ -121,6 +138,27 @@ def _apply(leg: Leg, entry: JournalEntry, locked: dict[int, Wallet]) -> Posting:
         wallet.balance += leg.amount
         posting.wallet, posting.balance_after = wallet, wallet.balance
     return posting
+
+
+def _happened(posting: Posting) -> Happened | None:
+    """What the wallet's owner is told of a posting: money that came, a mark that was passed."""
+    wallet = posting.wallet
+    if wallet is None or posting.balance_after is None:
+        return None
+    subject = f"wallet:{wallet.pk}"
+    if posting.amount > ZERO:
+        return Happened(
+            wallet.user_id, WebhookType.WALLET_CREDITED, subject, {"posting": posting.pk}
+        )
+    mark = wallet.low_at
+    if mark is None or not posting.balance_after < mark <= posting.balance_after - posting.amount:
+        return None
+    facts = {
+        "currency": wallet.currency,
+        "balance": f"{posting.balance_after:f}",
+        "threshold": f"{mark:f}",
+    }
+    return Happened(wallet.user_id, WebhookType.WALLET_LOW, subject, facts)
 
 
 def charge(
@@ -210,10 +248,12 @@ def write_off(
 def adjust(
     wallet: Wallet, amount: Decimal, *, key: str, reason: str, actor: User | None
 ) -> JournalEntry:
-    """Correct a wallet by hand: positive gives, negative takes (wallet's currency).
+    """Correct a wallet by hand: positive gives, negative takes (wallet's currency); of a sandbox
+    twin, play money.
 
     Once per key. Raises InsufficientFunds or UnbalancedEntry, and then nothing has changed.
     """
+    account = Account.PLAY if wallet.user.is_twin else Account.ADJUSTMENTS
     return post(
         key=key,
         kind=EntryKind.ADJUSTMENT,
@@ -221,7 +261,24 @@ def adjust(
         actor=actor,
         legs=[
             Leg(amount, wallet.currency, wallet=wallet),
-            Leg(-amount, wallet.currency, Account.ADJUSTMENTS),
+            Leg(-amount, wallet.currency, account),
+        ],
+    )
+
+
+def play(wallet: Wallet, amount: Decimal) -> JournalEntry:
+    """Give play money to a sandbox twin's wallet (negative: take it), in a transaction of the
+    caller's that holds the wallet's lock. Raises InsufficientFunds or UnbalancedEntry.
+    """
+    subject = f"play:{wallet.pk}"
+    earlier = JournalEntry.objects.filter(subject=subject).count()
+    return post(
+        key=f"{subject}:{earlier + 1}",
+        kind=EntryKind.ADJUSTMENT,
+        subject=subject,
+        legs=[
+            Leg(amount, wallet.currency, wallet=wallet),
+            Leg(-amount, wallet.currency, Account.PLAY),
         ],
     )
 

@@ -12,9 +12,23 @@ from accounts.models import Account, Posting, Wallet
 from accounts.money import ZERO
 
 
-def transactions(wallet: Wallet) -> QuerySet[Posting]:
-    """The wallet's postings, newest first, each with its entry loaded."""
-    return Posting.objects.filter(wallet=wallet).select_related("entry").order_by("-pk")
+def transactions(
+    wallet: Wallet,
+    *,
+    kind: str = "",
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+) -> QuerySet[Posting]:
+    """The wallet's postings, newest first, each with its entry loaded. Empty filters do not
+    filter; both ends of the time are included."""
+    postings = Posting.objects.filter(wallet=wallet).select_related("entry").order_by("-pk")
+    if kind:
+        postings = postings.filter(entry__kind=kind)
+    if created_from is not None:
+        postings = postings.filter(entry__created_at__gte=created_from)
+    if created_to is not None:
+        postings = postings.filter(entry__created_at__lte=created_to)
+    return postings
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,8 @@ def sales_since(*moments: datetime) -> list[Sales]:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What all customers together have in one currency: what the house owes them."""
+    """What all customers together have in one currency: what the house owes them. Play money is
+    owed to nobody."""
 
     currency: str
     amount: Decimal
@@ -56,7 +71,8 @@ class Holdings:
 def holdings() -> list[Holdings]:
     """The wallets' totals, one a currency, by its code; one query."""
     rows = (
-        Wallet.objects.values("currency")
+        Wallet.objects.filter(user__sandbox_of=None)
+        .values("currency")
         .annotate(total=Sum("balance", default=ZERO), filled=Count("pk", filter=Q(balance__gt=0)))
         .order_by("currency")
     )

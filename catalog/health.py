@@ -115,7 +115,10 @@ def succeeded(provider: Provider) -> None:
 
 
 def failed(provider: Provider, why: str) -> None:
-    """A call that `admit` let through failed: one more in a row, which may be one too many."""
+    """A call that `admit` let through failed: one more in a row, which may be one too many. The
+    play provider fails where it was asked to, and is never interrupted for it."""
+    if provider.is_play:
+        return
     was_probe = provider.breaker == Breaker.PROBING
     with transaction.atomic():
         now = _locked(provider)
@@ -138,7 +141,10 @@ def not_called(provider: Provider) -> None:
 
 
 def trip(provider: Provider, reason: str, *, pause: timedelta = PAUSE) -> None:
-    """Interrupt the provider for at least `pause`, whatever the count of its failures says."""
+    """Interrupt the provider for at least `pause`, whatever the count of its failures says; the
+    play provider never."""
+    if provider.is_play:
+        return
     with transaction.atomic():
         now = _locked(provider)
         _open(provider, max(now.failures, FAILURES_ALLOWED), reason, max(pause, PAUSE))

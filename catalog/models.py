@@ -147,9 +147,19 @@ class Provider(models.Model):
         verbose_name = _("provider")
         verbose_name_plural = _("providers")
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["dialect"], condition=Q(dialect=Dialect.PLAY), name="provider_one_play"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_play(self) -> bool:
+        """Whether it delivers the orders of sandbox keys, and no others."""
+        return self.dialect == Dialect.PLAY
 
 
 class Network(models.TextChoices):
@@ -574,6 +584,9 @@ class PlayOrder(models.Model):
     reference = models.CharField(max_length=64, unique=True)
     quantity = models.PositiveBigIntegerField()
     outcome = models.CharField(max_length=10, choices=PlayOutcome.choices)
+    # Of a subscription: how many posts it is for, and what 1000 units cost (provider's currency).
+    posts = models.PositiveIntegerField(default=0)
+    rate = RateField(default=0)
     refills_rejected = models.BooleanField(default=False)
     slow = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())

@@ -6,7 +6,8 @@ import structlog
 from django_q.tasks import async_task
 
 from accounts import jobs
-from catalog.models import Provider
+from catalog import versions
+from catalog.models import Dialect, Provider
 from catalog.sync import sync
 
 log = structlog.get_logger(__name__)
@@ -14,7 +15,8 @@ log = structlog.get_logger(__name__)
 
 def sync_all() -> None:
     """Queue a sync of each enabled provider: none waits for another, or fails with it."""
-    for provider_id in Provider.objects.filter(enabled=True).values_list("pk", flat=True):
+    real = Provider.objects.filter(enabled=True).exclude(dialect=Dialect.PLAY)
+    for provider_id in real.values_list("pk", flat=True):
         async_task("catalog.tasks.sync_provider", provider_id, q_options={"save": False})
 
 
@@ -38,3 +40,8 @@ def sync_provider(provider_id: int) -> None:
         enabled=record.enabled,
         refused=record.refused,
     )
+
+
+def prune_changes() -> None:
+    """Forget old changes of the catalogue, where there are many."""
+    versions.prune()

@@ -19,6 +19,7 @@ from accounts.models import Alert
 from accounts.money import AmountField
 from orders.models import BookReading, CancelRequest, Order, Outcome, Refill, SeriesState
 from orders.models.requests import OPEN_CANCELS, OPEN_REFILLS
+from orders.play import at_fitting_provider
 from orders.statuses import FINAL, TRACKED, Status
 
 _ORDERS_AGAINST_LEDGER = """
@@ -77,6 +78,7 @@ SELECT * FROM (
     FROM orders_subscription subscription
     JOIN orders_order ON orders_order.id = subscription.order_id
     LEFT JOIN moved ON moved.subject = 'order:' || orders_order.id
+    WHERE NOT orders_order.sandbox
 ) compared
 WHERE held <> left_over OR served_there <> served OR held < 0 OR (state = 'ended' AND held <> 0)
 ORDER BY id
@@ -87,6 +89,15 @@ FROM accounts_journalentry entry JOIN accounts_posting posting ON posting.entry_
 WHERE posting.account = 'reserved'
 EXCEPT SELECT 'order:' || order_id FROM orders_subscription
 ORDER BY subject
+"""
+# Play money is moved for orders of sandbox keys, and nothing else is.
+_PLAYED_WITH_WRONG_MONEY = """
+SELECT DISTINCT entry.subject, posting.account
+FROM accounts_journalentry entry
+JOIN accounts_posting posting ON posting.entry_id = entry.key
+JOIN orders_order ON entry.subject = 'order:' || orders_order.id
+WHERE posting.account <> 'wallet' AND orders_order.sandbox <> (posting.account = 'play')
+ORDER BY entry.subject, posting.account
 """
 _LOSSES_BEYOND_REFUNDS = """
 WITH lost AS (
@@ -189,6 +200,22 @@ def reserves_have_subscriptions() -> Iterator[Finding]:
         yield Finding("reserve_without_subscription", subject, "the ledger has reserves of it")
 
 
+def play_stays_apart() -> Iterator[Finding]:
+    """I5, I6: orders of sandbox keys are paid for with play money and stand at the play provider,
+    and no others do; their runs are theirs."""
+    for subject, account in _rows(_PLAYED_WITH_WRONG_MONEY):
+        yield Finding("order_of_the_wrong_money", subject, f"it moved {account}")
+    strange = Order.objects.exclude(
+        at_fitting_provider(),
+        Q(parent=None) | Q(parent__sandbox=F("sandbox")),
+        Q(sandbox=True, customer__sandbox_of__isnull=False)
+        | Q(sandbox=False, customer__sandbox_of=None),
+    )
+    for order in strange.order_by("pk").iterator():
+        kind = "for play" if order.sandbox else "real"
+        yield Finding("order_not_apart", order.subject, f"it is {kind}")
+
+
 def losses_stay_within_refunds() -> Iterator[Finding]:
     """I5: a loss is what was paid back for an order that was delivered after all."""
     for subject, amount, refunded in _rows(_LOSSES_BEYOND_REFUNDS):
@@ -250,6 +277,7 @@ RULES: tuple[Rule, ...] = (
     runs_belong_to_their_drip_feed,
     reserves_match_their_subscriptions,
     reserves_have_subscriptions,
+    play_stays_apart,
     losses_stay_within_refunds,
     states_and_ids_agree,
     requests_end_with_their_order,

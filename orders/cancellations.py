@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
-from accounts.alerts import alert, resolve
+from accounts.alerts import resolve
 from accounts.clock import from_now
 from accounts.models import User
 from catalog.health import guarded
@@ -47,6 +47,7 @@ from orders.models import (
 )
 from orders.models.requests import OPEN_CANCELS
 from orders.moves import By, by_job, by_staff, record, storable
+from orders.play import tell_staff
 from orders.refunds import move_and_refund
 from orders.statuses import FINAL, MOVES, TRACKED, Status
 
@@ -351,10 +352,10 @@ def _unanswered(requests: Iterable[CancelRequest], why: str) -> None:
                 failure=storable(why)
             )
         elif _change(kept, CancelState.ASKED, why=why):
-            alert(
+            tell_staff(
+                kept.order,
                 "cancel_unanswered",
-                subject=kept.order.subject,
-                message="Asked several times to cancel this order, the provider did not answer "
+                "Asked several times to cancel this order, the provider did not answer "
                 f"usably ({why}). Ask it by other means.",
             )
 

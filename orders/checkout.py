@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError, connection
+from django.db.models import QuerySet
 from django_q.tasks import async_task
 
 from accounts import ledger
@@ -19,10 +22,10 @@ from catalog import listing, pricing
 from catalog.listing import CatalogError, Listed
 from catalog.models import SameLink, Service
 from catalog.pricing import Quote
-from orders import dripfeed, queueing, subscriptions
+from catalog.providers import play as play_provider
+from orders import dripfeed, play, queueing, subscriptions
 from orders.models import EventKind, Order, Source
 from orders.moves import by_customer, record
-from orders.refunds import charged_to
 from orders.requests import (
     InvalidRequest,
     OrderDraft,
@@ -36,6 +39,10 @@ from orders.statuses import Status
 IDEMPOTENCY_KEY_LIMIT = 255
 # More than any wallet can hold, and the column could not store it.
 LARGEST_CHARGE = Decimal(MAX_BIGINT).scaleb(-AMOUNT_PLACES)
+# A job of the queue: its function, and what it is called with.
+Job = tuple[str] | tuple[str, int]
+# PostgreSQL's SQLSTATE of a lock that was waited for longer than `lock_timeout`.
+_LOCK_NOT_AVAILABLE = "55P03"
 # Whoever asks for the same again after one of these means it.
 _CAME_TO_NOTHING = (Status.FAILED, Status.CANCELLED, Status.REFUNDED)
 
@@ -58,6 +65,10 @@ class InvalidIdempotencyKey(OrderError):
 
 class IdempotencyKeyReused(OrderError):
     """The customer used this idempotency key before, for another order."""
+
+
+class IdempotencyKeyInUse(OrderError):
+    """The first request with this idempotency key still runs, and does so for too long to wait."""
 
 
 class PriceRaised(OrderError):
@@ -87,6 +98,26 @@ class Placed:
     order: Order
     balance_after: Decimal
     replayed: bool
+
+
+@dataclass(frozen=True)
+class Sale:
+    """An order that can be taken: what is sold, what was understood, and what it costs."""
+
+    listed: Listed
+    request: OrderRequest
+    quote: Quote
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Who orders, through what, and how a repeat is recognised."""
+
+    customer: User
+    source: Source
+    api_key: ApiKey | None
+    idempotency_key: str | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -132,47 +163,32 @@ def place_order(
     """
     fingerprint = draft.fingerprint(currency)
     if idempotency_key is not None:
-        _refuse_odd_key(idempotency_key)
+        refuse_odd_key(idempotency_key)
         if replay := _find_replay(customer, idempotency_key, fingerprint):
             return replay
-    listed, request = _read(draft, currency)
-    quote = pricing.quote_at(listed.price, request.quantity)
+    sale = _read(draft, currency)
+    quote = sale.quote
     if at_most is not None and quote.charge > at_most:
         raise PriceRaised(quote)
 
     def sell() -> tuple[Order, Wallet]:
+        if idempotency_key is not None:
+            hold_keys(customer, [idempotency_key])
         wallet = ledger.wallet_of(customer, currency)
         if quote.charge > LARGEST_CHARGE:
             raise InsufficientFunds(
                 required=quote.charge, available=wallet.balance, currency=currency
             )
+        service, request = sale.listed.service, sale.request
         if refuse_twins_within is not None:
-            _refuse_twins(wallet, listed.service, request, within=refuse_twins_within)
-        if listed.service.same_link == SameLink.REFUSE and queueing.is_taken(
-            listed.service, request.link_key
+            _refuse_twins(wallet, service, request, within=refuse_twins_within)
+        if service.same_link == SameLink.REFUSE and queueing.is_taken(
+            service, request.link_key, by=customer
         ):
             raise LinkBusy
-        order = _write(
-            request,
-            quote,
-            listed.service,
-            customer=customer,
-            wallet=wallet,
-            source=source,
-            api_key=api_key,
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint,
-        )
-        ledger.charge(
-            wallet,
-            quote.charge,
-            key=_charge_key(order),
-            subject=order.subject,
-            account=charged_to(order.type),
-        )
-        record(order, EventKind.CREATED, by=by_customer(customer, api_key))
-        _set_out(order, request)
-        order.refresh_from_db(fields=["created_at", "status_changed_at", "send_after"])
+        mark = Mark(customer, source, api_key, idempotency_key, fingerprint)
+        order, job = write_sale(sale, wallet=wallet, mark=mark)
+        async_task(*job, q_options={"save": False})
         return order, wallet
 
     try:
@@ -203,7 +219,7 @@ def preview(*, customer: User, currency: str, draft: OrderDraft) -> Preview:
         request = read_request(draft, listed.service)
         quote = pricing.quote_at(listed.price, request.quantity)
         if listed.service.same_link != SameLink.OFF:
-            link_taken = queueing.is_taken(listed.service, request.link_key)
+            link_taken = queueing.is_taken(listed.service, request.link_key, by=customer)
     except InvalidRequest as error:
         problems = error.problems
         if listed and error.quantity is not None:
@@ -215,31 +231,52 @@ def preview(*, customer: User, currency: str, draft: OrderDraft) -> Preview:
     return Preview(listed, quote, problems, balance, missing, request, link_taken)
 
 
-def _read(draft: OrderDraft, currency: str) -> tuple[Listed, OrderRequest]:
+def read_sale(draft: OrderDraft, listed: Listed) -> Sale:
+    """What the draft asks of this service, and its price. Raises InvalidOrder."""
     try:
-        listed = listing.find(read_service_id(draft.service_id), currency=currency)
-        return listed, read_request(draft, listed.service)
+        request = read_request(draft, listed.service)
     except InvalidRequest as error:
         raise InvalidOrder(error.problems) from error
+    return Sale(listed, request, pricing.quote_at(listed.price, request.quantity))
 
 
-def _write(
-    request: OrderRequest,
-    quote: Quote,
-    service: Service,
-    *,
-    customer: User,
-    wallet: Wallet,
-    source: Source,
-    api_key: ApiKey | None,
-    idempotency_key: str | None,
-    fingerprint: str,
-) -> Order:
+def write_sale(sale: Sale, *, wallet: Wallet, mark: Mark) -> tuple[Order, Job]:
+    """Write the order and charge the wallet, in the caller's transaction, which must also queue
+    the job that is returned: so there is no order without it, and no job without its order.
+
+    Raises InsufficientFunds, and IntegrityError where the customer's idempotency key is taken.
+    """
+    order = _write(sale, wallet=wallet, mark=mark)
+    ledger.charge(
+        wallet,
+        sale.quote.charge,
+        key=_charge_key(order),
+        subject=order.subject,
+        account=play.account_of(order),
+    )
+    record(order, EventKind.CREATED, by=by_customer(mark.customer, mark.api_key))
+    job = _set_out(order, sale.request)
+    order.refresh_from_db(fields=["created_at", "status_changed_at", "send_after"])
+    return order, job
+
+
+def _read(draft: OrderDraft, currency: str) -> Sale:
+    try:
+        service_id = read_service_id(draft.service_id)
+    except InvalidRequest as error:
+        raise InvalidOrder(error.problems) from error
+    return read_sale(draft, listing.find(service_id, currency=currency))
+
+
+def _write(sale: Sale, *, wallet: Wallet, mark: Mark) -> Order:
+    service, request, price = sale.listed.service, sale.request, sale.quote.price
+    sandbox = play.is_for_play(mark.customer, wallet=wallet, api_key=mark.api_key)
     return Order.objects.create(
-        customer=customer,
+        customer=mark.customer,
         wallet=wallet,
         service=service,
-        provider=service.provider,
+        provider=play_provider.provider() if sandbox else service.provider,
+        sandbox=sandbox,
         type=service.type,
         link=request.link,
         link_key=request.link_key,
@@ -248,31 +285,29 @@ def _write(
         interval=request.interval,
         fields=request.fields,
         client_ref=request.client_ref,
-        source=source,
-        api_key=api_key,
-        idempotency_key=idempotency_key,
-        fingerprint=fingerprint,
+        source=mark.source,
+        api_key=mark.api_key,
+        idempotency_key=mark.idempotency_key,
+        fingerprint=mark.fingerprint,
         currency=wallet.currency,
-        charge=quote.charge,
-        rate=quote.price.rate,
-        provider_rate=quote.price.provider_rate,
-        exchange_rate=round(quote.price.exchange_rate, 10),
+        charge=sale.quote.charge,
+        rate=price.rate,
+        provider_rate=price.provider_rate,
+        exchange_rate=round(price.exchange_rate, 10),
         # 0 days: a guarantee without end.
         guarantee_days=(service.refill_days or 0) if service.offers_refill else None,
     )
 
 
-def _set_out(order: Order, request: OrderRequest) -> None:
-    """What follows on the sale, and the job that does it: a row of the same transaction, so that
-    there is no order without it, and no job without its order."""
+def _set_out(order: Order, request: OrderRequest) -> Job:
+    """What follows on the sale; returns the job that does the rest."""
     if request.terms is not None:
         subscriptions.open(order, request.terms)
     if request.runs is not None and not order.service.passes_dripfeed_on:
         # Its runs are orders of their own, made when they are due.
         dripfeed.open(order)
-        async_task("orders.tasks.tick", q_options={"save": False})
-        return
-    async_task("orders.tasks.dispatch_provider", order.provider_id, q_options={"save": False})
+        return ("orders.tasks.tick",)
+    return ("orders.tasks.dispatch_provider", order.provider_id)
 
 
 def _refuse_twins(
@@ -299,20 +334,82 @@ def _charge_key(order: Order) -> str:
     return f"{order.subject}:charge"
 
 
-def _refuse_odd_key(key: str) -> None:
+def read_idempotency_key(value: object) -> str | None:
+    """An idempotency key as a program sends it among its parameters: a text or a whole number;
+    None where there is none, or a blank one, as forms send what they do not use.
+
+    Raises InvalidIdempotencyKey.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidIdempotencyKey
+    refuse_odd_key(value)
+    return value
+
+
+def refuse_odd_key(key: str) -> None:
+    """Raises InvalidIdempotencyKey unless it has 1 to 255 printable characters."""
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_LIMIT or not key.isprintable() or not key.strip():
         raise InvalidIdempotencyKey
 
 
+def hold_keys(customer: User, keys: Collection[str]) -> None:
+    """Let nobody else sell under these idempotency keys before the caller's transaction has ended.
+
+    A sale begins with this, before it holds any wallet: those with a key in common queue here,
+    and whoever comes later finds what the first one left. All keys at once, in one order for all
+    sales, so that none waits for another that waits for it.
+
+    Raises IdempotencyKeyInUse where the wait is too long; the transaction has to be given up then.
+    """
+    if not keys or connection.vendor != "postgresql":
+        return  # SQLite: a sale is the only writer there is, from its beginning
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS number",
+                [sorted(_number(customer, key) for key in keys)],
+            )
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise IdempotencyKeyInUse from error
+        raise
+
+
+def find_replays(customer: User, keys: Collection[str]) -> dict[str, Placed]:
+    """What was placed before under these idempotency keys, by key; two queries at most."""
+    orders = Order.objects.filter(customer=customer, idempotency_key__in=keys)
+    return {str(placed.order.idempotency_key): placed for placed in as_replays(orders)}
+
+
+def as_replays(orders: QuerySet[Order]) -> list[Placed]:
+    """These orders as a repeat is answered with them; two queries at most."""
+    found = list(orders.select_related("service__category"))
+    balances = {
+        (posting.entry_id, posting.wallet_id): posting.balance_after
+        for posting in Posting.objects.filter(entry__in=[_charge_key(order) for order in found])
+    }
+    return [
+        Placed(
+            order=order,
+            balance_after=balances[_charge_key(order), order.wallet_id] or ZERO,
+            replayed=True,
+        )
+        for order in found
+    ]
+
+
 def _find_replay(customer: User, key: str, fingerprint: str) -> Placed | None:
-    order = (
-        Order.objects.select_related("service__category")
-        .filter(customer=customer, idempotency_key=key)
-        .first()
-    )
-    if order is None:
-        return None
-    if order.fingerprint != fingerprint:
+    replay = find_replays(customer, [key]).get(key)
+    if replay is not None and replay.order.fingerprint != fingerprint:
         raise IdempotencyKeyReused
-    charge = Posting.objects.get(entry=_charge_key(order), wallet=order.wallet_id)
-    return Placed(order=order, balance_after=charge.balance_after, replayed=True)
+    return replay
+
+
+def _number(customer: User, key: str) -> int:
+    """The number that stands for a customer's key among PostgreSQL's advisory locks."""
+    digest = hashlib.blake2b(f"{customer.pk}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -12,8 +12,8 @@ held up by one that waits for another of its link, or that is being cancelled.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -39,7 +39,7 @@ from catalog.providers import (
     UpstreamOrder,
 )
 from catalog.providers.registry import client_for
-from orders import failover
+from orders import failover, play
 from orders.models import Order
 from orders.moves import by_job, move, move_all
 from orders.queueing import claimable
@@ -88,7 +88,7 @@ def dispatch(provider: Provider) -> int:
     started = time.monotonic()
     # Reads alone may have closed the breaker that lost orders had opened.
     limit = 1 if _lost_lately(provider) >= LOST_ALLOWED else SIDE_BY_SIDE
-    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="dispatch") as pool:
+    with _pool(provider) as pool:
         while not stopped and time.monotonic() - started < BUDGET_SECONDS:
             call_until = time.monotonic() + SPARE_SECONDS
             orders = claim(provider, limit=limit)
@@ -123,7 +123,10 @@ def due() -> QuerySet[Order]:
     )
     return claimable(
         Order.objects.filter(
-            health.may_be_sent_to("provider__"), status=Status.PENDING, send_after__lte=Now()
+            health.may_be_sent_to("provider__"),
+            play.at_fitting_provider(),
+            status=Status.PENDING,
+            send_after__lte=Now(),
         ).exclude(Exists(pausing))
     )
 
@@ -185,10 +188,30 @@ def sweep() -> int:
     )
 
 
+def _pool(provider: Provider) -> Executor:
+    return (
+        _OneByOne()
+        if provider.is_play
+        else ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="dispatch")
+    )
+
+
+class _OneByOne(Executor):
+    """Calls at once, in the caller's own thread: the play provider uses its database connection."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def _send(
-    pool: ThreadPoolExecutor, client: ProviderClient, orders: list[Order], *, call_until: float
+    pool: Executor, client: ProviderClient, orders: list[Order], *, call_until: float
 ) -> Iterator[tuple[Order, Future[str]]]:
-    """Only the calls run in threads; the database is left to the caller's."""
+    """Only real providers' calls run in threads; the database is left to the caller's."""
     futures: dict[Future[str], Order] = {}
     for order in orders:
         try:
@@ -210,7 +233,11 @@ def _buy(client: ProviderClient, order: UpstreamOrder, call_until: float) -> str
 
 
 def upstream_order(order: Order) -> UpstreamOrder:
-    """What the provider is sent: its own service, and the fields of the order's type."""
+    """What the provider is sent: its own service, and the fields of the order's type.
+
+    Whatever buys asks here first. Raises play.WrongProvider, before anything is sent.
+    """
+    play.refuse_wrong_provider(order)
     known = {*ORDER_TYPES[order.type].fields, *ORDER_TYPES[order.type].optional}
     fields = {name: str(value) for name, value in order.fields.items() if value is not None}
     if "link" in known:
@@ -224,7 +251,11 @@ def upstream_order(order: Order) -> UpstreamOrder:
         # Said outright: a provider would serve without end where it is not told how many.
         fields["posts"] = str(order.subscription.posts - int(fields.get("old_posts") or 0))
     return UpstreamOrder(
-        service=order.bought_as.external_id, fields=fields, reference=str(order.uuid)
+        service=order.bought_as.external_id,
+        fields=fields,
+        reference=str(order.uuid),
+        quantity=order.quantity,
+        rate=order.provider_rate,
     )
 
 
@@ -338,7 +369,7 @@ def _unknown(order: Order, why: str) -> None:
 def _late(order: Order, what: str) -> None:
     """The answer came after the order had left our hands: staff compare the two."""
     order.refresh_from_db(fields=["status"])
-    alert("order_answered_late", subject=order.subject, message=f"{what} It is {order.status}.")
+    play.tell_staff(order, "order_answered_late", f"{what} It is {order.status}.")
 
 
 @transaction.atomic
@@ -346,10 +377,8 @@ def _unconfirmed(order: Order, why: str) -> bool:
     """The state and the alert are one: nobody else would ever look at the order."""
     moved = move(order, Status.UNCONFIRMED, by=_BY, lease_until=None, failure=why[:500])
     if moved:
-        alert(
-            "order_unconfirmed",
-            subject=order.subject,
-            message=f"{order.provider}: {why} It may have been bought.",
+        play.tell_staff(
+            order, "order_unconfirmed", f"{order.provider}: {why} It may have been bought."
         )
     return moved
 

@@ -27,6 +27,7 @@ from accounts.clock import from_now
 from accounts.money import round_down
 from orders.models import DripFeed, EventKind, Order, SeriesState
 from orders.moves import By, by_job, move, record, update
+from orders.play import tell_staff
 from orders.refunds import move_and_refund, pay_back
 from orders.statuses import FINAL, RUNNING, Status
 
@@ -158,6 +159,7 @@ def _make_run(parent: Order, feed: DripFeed, number: int) -> Order:
         quantity=feed.quantity,
         fields=parent.fields,
         source=parent.source,
+        sandbox=parent.sandbox,
         api_key_id=parent.api_key_id,
         fingerprint=parent.fingerprint,
         currency=parent.currency,
@@ -206,11 +208,7 @@ def _pause_failing(feed: DripFeed) -> None:
     parent = Order.objects.get(pk=feed.order_id)
     why = f"The last {FAILURES_IN_A_ROW} runs came to nothing."
     _change(feed, parent, SeriesState.PAUSED, by=_JOB, note=why)
-    alert(
-        "dripfeed_paused",
-        subject=parent.subject,
-        message=f"{why} It is paused: see why, then resume or stop it.",
-    )
+    tell_staff(parent, "dripfeed_paused", f"{why} It is paused: see why, then resume or stop it.")
 
 
 # --- its end -------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def _look() -> dict[int, _Seen]:
 def _ended() -> Iterable[tuple[int, str, int, bool, datetime, datetime, datetime, datetime]]:
     since = from_now(-WINDOW)
     return (
-        Order.objects.filter(status__in=FINAL)
+        Order.objects.filter(status__in=FINAL, sandbox=False)
         # What was refused outright has no time of completion.
         .filter(Q(completed_at__gte=since) | Q(completed_at=None, status_changed_at__gte=since))
         .exclude(status=Status.CANCELLED, external_id=None)

@@ -81,6 +81,8 @@ class _Substitutes:
 
 
 def _pass_on(order: Order, substitutes: _Substitutes, *, why: str) -> bool:
+    if order.sandbox:
+        return False
     options = substitutes.of(order.service)
     if not options or _is_unwanted(order):
         return False

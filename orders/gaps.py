@@ -75,7 +75,8 @@ def search(client: ProviderClient, provider: Provider, orders: Sequence[Order]) 
         if not any(x.order.pk in wanted for x in gap.lost):
             continue
         asked = [str(number) for number in gap.ids] if len(gap.ids) <= WIDEST else []
-        asked = [number for number in asked if number not in _linked(provider, asked)]
+        linked = _linked(provider, asked)
+        asked = [number for number in asked if number not in linked]
         needed = -(-len(asked) // IDS_PER_CALL)
         if len(gap.ids) > WIDEST or needed > budget:
             _tell(gap, Verdict.UNCLEAR, why="wide")

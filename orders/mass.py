@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -29,15 +28,13 @@ from catalog import listing, pricing
 from catalog.listing import CatalogError, Listed, ServiceNotFound, ServiceUnavailable
 from catalog.models import SameLink
 from catalog.order_types import LIST_FIELDS, ORDER_TYPES
-from orders import checkout, queueing
-from orders.checkout import InvalidOrder, LinkBusy, OrderError, PriceRaised
+from orders import checkout, queueing, refusals
+from orders.checkout import InvalidOrder, LinkBusy, OrderError
 from orders.models import LineState, MassLine, MassOrder, Source
 from orders.requests import (
     ORDER_FIELDS,
     InvalidRequest,
     OrderDraft,
-    Problem,
-    ProblemCode,
     read_request,
     read_service_id,
 )
@@ -85,14 +82,6 @@ class ColumnsWrong(MassError):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(", ".join(columns))
         self.columns = tuple(columns)
-
-
-class LineDearer(MassError):
-    """A line costs more by now (`charge`) than was agreed to."""
-
-    def __init__(self, charge: Decimal, currency: str) -> None:
-        super().__init__(f"now {charge} {currency}")
-        self.charge, self.currency = charge, currency
 
 
 @dataclass(frozen=True)
@@ -326,7 +315,7 @@ def plan(*, customer: User, currency: str, text: str) -> Plan:
             if same_as != line.number:
                 checked = _repeated(checked, same_as)
         lines.append(checked)
-    lines = _with_taken(lines)
+    lines = _with_taken(lines, by=customer)
     total = sum((line.charge for line in lines if line.charge is not None), ZERO)
     wallet = Wallet.objects.filter(user=customer, currency=currency).first()
     balance = wallet.balance if wallet else ZERO
@@ -364,10 +353,10 @@ def _repeated(line: Checked, same_as: int) -> Checked:
     return line
 
 
-def _with_taken(lines: Sequence[Checked]) -> list[Checked]:
+def _with_taken(lines: Sequence[Checked], *, by: User) -> list[Checked]:
     """With what is known of earlier orders of the same links, whoever made them; one query."""
     links = {link for line in lines if (link := _queues_on(line))}
-    taken = queueing.taken(links) if links else set()
+    taken = queueing.taken(links, by=by) if links else set()
     return [_busy(line) if _queues_on(line) in taken else line for line in lines]
 
 
@@ -454,9 +443,10 @@ def place(mass_id: int) -> bool:
 
     Returns whether lines are left. Each line is one order or one refusal, however often this
     runs, at the same time too, and wherever it is killed. A line that is refused, for lack of
-    money say, leaves the others alone.
+    money say, leaves the others alone. A suspended customer's lines wait.
     """
-    mass = MassOrder.objects.select_related("customer").filter(pk=mass_id, finished_at=None).first()
+    open_ones = MassOrder.objects.filter(finished_at=None, customer__is_active=True)
+    mass = open_ones.select_related("customer").filter(pk=mass_id).first()
     if mass is None:
         return False
     until = time.monotonic() + BUDGET
@@ -491,63 +481,13 @@ def _place_line(mass: MassOrder, pk: int) -> None:
             at_most=line.agreed,
         )
     except (OrderError, CatalogError, LedgerError) as refused:
-        line.state, line.problem = LineState.REFUSED, _kept(refused)
+        line.state, line.problem = LineState.REFUSED, refusals.keep(refused)
     else:
         line.state, line.order = LineState.PLACED, placed.order
     line.save(update_fields=["state", "problem", "order"])
 
 
-# --- why a line was refused -----------------------------------------------------------------------
-
-_WITHOUT_FACTS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (ServiceNotFound, ServiceUnavailable, LinkBusy)
-}
-
-
 def refusal(line: MassLine) -> Exception:
     """The exception that a refused line was refused with, for the table of errors to put into
     the reader's words."""
-    kept: Mapping[str, Any] = line.problem
-    match kept["kind"]:
-        case "InvalidOrder":
-            return InvalidOrder(
-                tuple(
-                    Problem(problem["field"], ProblemCode(problem["code"]), problem["params"])
-                    for problem in kept["problems"]
-                )
-            )
-        case "InsufficientFunds":
-            return InsufficientFunds(
-                required=Decimal(kept["required"]),
-                available=Decimal(kept["available"]),
-                currency=kept["currency"],
-            )
-        case "LineDearer":
-            return LineDearer(Decimal(kept["charge"]), kept["currency"])
-        case kind:
-            return _WITHOUT_FACTS.get(kind, ServiceUnavailable)()
-
-
-def _kept(refused: Exception) -> dict[str, Any]:
-    match refused:
-        case InvalidOrder():
-            problems = [
-                {"field": problem.field, "code": problem.code, "params": dict(problem.params)}
-                for problem in refused.problems
-            ]
-            return {"kind": "InvalidOrder", "problems": problems}
-        case InsufficientFunds():
-            return {
-                "kind": "InsufficientFunds",
-                "required": str(refused.required),
-                "available": str(refused.available),
-                "currency": refused.currency,
-            }
-        case PriceRaised():
-            quote = refused.quote
-            return {
-                "kind": "LineDearer",
-                "charge": str(quote.charge),
-                "currency": quote.price.currency,
-            }
-    return {"kind": type(refused).__name__}
+    return refusals.read(line.problem)

@@ -1,13 +1,15 @@
 """Changing an order: the one conditional UPDATE, and the event that tells of it.
 
 Whoever changes a status, or anything else that the history shows, does it here, so that no change
-is without its line: who, when, and what stood there before.
+is without its line: who, when, and what stood there before. What the outside sees of it is told to
+the customer's webhooks, in the same transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +17,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from accounts.models import ApiKey, User
+from accounts import webhooks
+from accounts.models import ApiKey, User, WebhookType
+from accounts.webhooks import Happened
 from orders.models import EventKind, EventSource, Order, OrderEvent
-from orders.statuses import FINAL, MOVES, Status
+from orders.statuses import FINAL, MOVES, PUBLIC, Status
 
 NOTE_LIMIT = 500
 # Columns whose changes the history shows; the rest is the machine's own book-keeping.
@@ -33,6 +37,10 @@ TOLD = frozenset(
         "upstream_charge",
     }
 )
+# What webhooks tell of an order as it stood: all that the REST dialect shows and that changes.
+_SNAPSHOT = ("status", "start_count", "remains", "refunded", "external_id", "completed_at")
+# Of these also what stood there before.
+_BEFORE = ("start_count", "remains", "refunded")
 
 
 @dataclass(frozen=True)
@@ -87,13 +95,17 @@ def move(order: Order, to: Status, *, by: By = JOB, note: str = "", **changes: A
         if not moved:
             return False
         order.refresh_from_db(fields=["status", "status_changed_at", *_columns(changes)])
+        differing = _differences(before, _told(order, changes))
         record(
             order,
             EventKind.MOVED,
             by=by,
-            changes=_differences(before, _told(order, changes)),
+            changes=differing,
             note=note or str(changes.get("failure", "")),
         )
+        if PUBLIC[origin] != PUBLIC[to] and order.parent_id is None:
+            previous = {name: differing[name][0] for name in _BEFORE if name in differing}
+            webhooks.record([_updated(order, origin, previous)])
     return True
 
 
@@ -102,10 +114,14 @@ def move_all(
     queryset: QuerySet[Order], origin: Status, to: Status, *, by: By = JOB, **changes: Any
 ) -> int:
     """Move every order of the queryset that still stands at `origin`, and set `changes`, in one
-    UPDATE, with an event each; returns how many moved. Raises MoveNotAllowed."""
+    UPDATE, with an event each; returns how many moved. Raises MoveNotAllowed.
+
+    `changes` are columns that no webhook tells.
+    """
     _refuse(origin, to)
     locking = queryset.filter(status=origin).order_by("pk").select_for_update(of=("self",))
-    moving = list(locking.values_list("pk", flat=True))
+    orders = list(locking.only("customer_id", "parent_id", *_SNAPSHOT))
+    moving = [order.pk for order in orders]
     moved = Order.objects.filter(pk__in=moving).update(**_with_status(to, changes))
     OrderEvent.objects.bulk_create(
         OrderEvent(
@@ -116,6 +132,10 @@ def move_all(
         )
         for pk in moving
     )
+    if PUBLIC[origin] != PUBLIC[to]:
+        for order in orders:
+            order.status = to
+        webhooks.record([_updated(order, origin) for order in orders if order.parent_id is None])
     return moved
 
 
@@ -143,7 +163,12 @@ def record(
     changes: Mapping[str, tuple[Any, Any]] | None = None,
     note: str = "",
 ) -> OrderEvent:
-    """Write one line of history, in the caller's transaction. `note` is for staff only."""
+    """Write one line of history, in the caller's transaction. `note` is for staff only.
+
+    That of an order's making is told to the customer's webhooks too; a run's is not.
+    """
+    if kind == EventKind.CREATED and order.parent_id is None:
+        webhooks.record([_happened(WebhookType.ORDER_CREATED, order)])
     told = {name: [_plain(old), _plain(new)] for name, (old, new) in (changes or {}).items()}
     return OrderEvent.objects.create(
         order=order, kind=kind, changes=told, note=storable(note), **_author(by)
@@ -153,6 +178,22 @@ def record(
 def storable(text: str, *, limit: int = NOTE_LIMIT) -> str:
     """Words that may be a provider's, short enough, and without what no database takes."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:limit]
+
+
+def _updated(order: Order, origin: Status, previous: Mapping[str, Any] | None = None) -> Happened:
+    before = {"status": PUBLIC[origin], **(previous or {})}
+    return _happened(WebhookType.ORDER_UPDATED, order, previous=before)
+
+
+def _happened(
+    webhook_type: WebhookType, order: Order, *, previous: Mapping[str, Any] | None = None
+) -> Happened:
+    facts = {
+        "order": order.pk,
+        **{name: _plain(getattr(order, name)) for name in _SNAPSHOT},
+        "previous": {name: _plain(value) for name, value in (previous or {}).items()},
+    }
+    return Happened(order.customer_id, webhook_type, order.subject, facts)
 
 
 def _refuse(origin: Status, to: Status) -> None:
@@ -188,4 +229,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
 
 
 def _plain(value: Any) -> Any:
-    return f"{value:f}" if isinstance(value, Decimal) else value
+    """The value as JSON has it."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat() if isinstance(value, datetime) else value

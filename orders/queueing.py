@@ -15,13 +15,17 @@ from collections.abc import Collection, Sequence
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from accounts.models import User
 from catalog.models import SameLink, Service
 from orders.models import CancelRequest, Order
 from orders.models.requests import OPEN_CANCELS
+from orders.play import among_its_own, in_the_way_of
 from orders.statuses import RUNNING, Status
 
 # As in the index "order_link_taken".
 _HOLDS_OR_WAITS = sorted({Status.PENDING, *RUNNING})
+# Service, link, and whose orders of it wait for each other: real ones for all real ones.
+_Line = tuple[int, str, int | None]
 
 
 def claimable(pending: QuerySet[Order]) -> QuerySet[Order]:
@@ -35,6 +39,7 @@ def claimable(pending: QuerySet[Order]) -> QuerySet[Order]:
         link_key=OuterRef("link_key"), service=OuterRef("service"), send_after__isnull=False
     )
     in_front = same.filter(
+        among_its_own(),
         Q(status__in=sorted(RUNNING)) | Q(status=Status.PENDING, pk__lt=OuterRef("pk")),
         status__in=_HOLDS_OR_WAITS,
     )
@@ -68,12 +73,12 @@ def waiting(orders: Sequence[Order]) -> dict[int, Order]:
         .exclude(service__same_link=SameLink.OFF)
         .order_by("pk")
     )
-    of_link: dict[tuple[int, str], list[Order]] = {}
+    of_link: dict[_Line, list[Order]] = {}
     for other in found:
-        of_link.setdefault((other.service_id, other.link_key), []).append(other)
+        of_link.setdefault(_line(other), []).append(other)
     answer = {}
     for order in pending:
-        others = of_link.get((order.service_id, order.link_key), [])
+        others = of_link.get(_line(order), [])
         running = [other for other in others if other.status in RUNNING]
         older = [other for other in others if other.pk < order.pk]
         if in_front := running or older:
@@ -81,21 +86,32 @@ def waiting(orders: Sequence[Order]) -> dict[int, Order]:
     return answer
 
 
-def is_taken(service: Service, link_key: str) -> bool:
-    """Whether an order of this service and link runs, or waits to run."""
+def is_taken(service: Service, link_key: str, *, by: User) -> bool:
+    """Whether an order of this service and link, in the way of this customer's, runs or waits to
+    run."""
     return bool(link_key) and (
         Order.objects.filter(
-            link_key=link_key, service=service, status__in=_HOLDS_OR_WAITS, send_after__isnull=False
+            in_the_way_of(by),
+            link_key=link_key,
+            service=service,
+            status__in=_HOLDS_OR_WAITS,
+            send_after__isnull=False,
         ).exists()
     )
 
 
-def taken(links: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Those of the links, each a service's id and a link key, that are taken; one query."""
+def taken(links: Collection[tuple[int, str]], *, by: User) -> set[tuple[int, str]]:
+    """Those of the links, each a service's id and a link key, that are taken for this customer;
+    one query."""
     found = Order.objects.filter(
+        in_the_way_of(by),
         link_key__in={key for _service, key in links if key},
         service__in={service for service, _key in links},
         status__in=_HOLDS_OR_WAITS,
         send_after__isnull=False,
     )
     return set(links) & set(found.order_by().values_list("service_id", "link_key").distinct())
+
+
+def _line(order: Order) -> _Line:
+    return order.service_id, order.link_key, order.customer_id if order.sandbox else None

@@ -35,6 +35,7 @@ from orders import book, dispatch, gaps, unconfirmed
 from orders.cancellations import ActionRefused
 from orders.models import CancelRequest, Evidence, EvidenceKind, Order, Verdict
 from orders.models.requests import OPEN_CANCELS
+from orders.play import at_fitting_provider
 from orders.statuses import FINAL, Status
 from orders.unconfirmed import LostCall
 
@@ -58,7 +59,9 @@ _LINKS = (EvidenceKind.LIST, EvidenceKind.REPEAT, EvidenceKind.IDS)
 def due() -> QuerySet[Order]:
     """Unconfirmed orders for which there may be new evidence now."""
     return Order.objects.filter(
-        Q(next_check_at=None) | Q(next_check_at__lte=Now()), status=Status.UNCONFIRMED
+        Q(next_check_at=None) | Q(next_check_at__lte=Now()),
+        at_fitting_provider(),
+        status=Status.UNCONFIRMED,
     )
 
 

@@ -24,9 +24,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django_q.tasks import async_task
 
+from accounts import webhooks
 from accounts.alerts import alert, resolve
 from accounts.clock import from_now
-from accounts.models import User
+from accounts.models import User, WebhookType
+from accounts.webhooks import Happened
 from catalog.health import guarded
 from catalog.models import Provider, RefillBy
 from catalog.providers import (
@@ -42,9 +44,10 @@ from catalog.providers import (
 )
 from catalog.providers.refusals import is_about_the_call
 from orders.cancellations import ActionRefused
-from orders.models import DripFeed, EventKind, Order, Refill, RefillState
+from orders.models import DripFeed, EventKind, Order, PublicRefillState, Refill, RefillState
 from orders.models.requests import OPEN_REFILLS
 from orders.moves import By, by_job, by_staff, record, storable
+from orders.play import tell_staff
 from orders.statuses import FINAL, Status
 
 log = structlog.get_logger(__name__)
@@ -59,6 +62,8 @@ LATER = timedelta(minutes=1)
 MOST_ATTEMPTS = 3
 # How often a refill under way is asked about: in its first hours, and then.
 OFTEN, RARELY = timedelta(minutes=5), timedelta(minutes=30)
+# Those of sandbox keys are soon done, and their programmers are watching.
+PLAYS = timedelta(seconds=30)
 YOUNG = timedelta(hours=6)
 # After this staff look: of those with an id, and of those that cannot be followed.
 LONGEST, UNTRACKED = timedelta(days=14), timedelta(days=3)
@@ -247,7 +252,7 @@ def _is_by_hand(order: Order) -> bool:
         or not order.bought_as.refill
         or not order.external_id
         or DripFeed.objects.filter(order=order).exists()
-    )
+    ) and not order.sandbox
 
 
 def _claim_waiting(provider: Provider) -> Refill | None:
@@ -273,8 +278,12 @@ def _ask(client: ProviderClient, refill: Refill) -> bool:
     if refill.order.status not in REFILLABLE:
         _end(refill, RefillState.REJECTED, reason=PAID_BACK)
         return True
+    delivered = _delivered_as(refill.order)
+    if delivered is None:
+        _end_undelivered(refill)
+        return True
     try:
-        external_id = client.refill(str(refill.order.external_id))
+        external_id = client.refill(delivered)
     except (ProviderUnreachable, ProviderBusy) as error:
         # Nothing was sent, or it was turned away unread: that attempt was none.
         _wait(refill, str(error), pause=_pause(error), attempts=F("attempts") - 1)
@@ -300,6 +309,24 @@ def _ask(client: ProviderClient, refill: Refill) -> bool:
     return True
 
 
+def _delivered_as(order: Order) -> str | None:
+    """The provider's id of what is to be filled up; None where it has nothing of it. Of a drip-feed
+    staff do it, except for play: there any run stands for all."""
+    if order.external_id:
+        return order.external_id
+    sent = order.run_orders.exclude(external_id=None).exclude(external_id="")
+    return sent.order_by("pk").values_list("external_id", flat=True).last()
+
+
+def _end_undelivered(refill: Refill) -> None:
+    """Nobody can be asked. Staff do it, except for play, which is nobody's work."""
+    why = "The provider has no such order."
+    if refill.order.sandbox:
+        _end(refill, RefillState.REJECTED, reason=NOT_DONE, failure=why)
+    else:
+        _hand_over(refill, why)
+
+
 def _asked(refill: Refill, external_id: str) -> None:
     usable = external_id if len(external_id) <= REFILL_ID_LIMIT else ""
     _change(
@@ -307,8 +334,12 @@ def _asked(refill: Refill, external_id: str) -> None:
         RefillState.ASKED,
         external_id=storable(usable),
         failure="" if usable else "The provider said yes without an id to follow it by.",
-        next_check_at=from_now(OFTEN if usable else UNTRACKED),
+        next_check_at=from_now(_first_look(refill.order) if usable else UNTRACKED),
     )
+
+
+def _first_look(order: Order) -> timedelta:
+    return PLAYS if order.sandbox else OFTEN
 
 
 def _lost(refill: Refill, why: str) -> None:
@@ -394,11 +425,12 @@ def _apply(refill: Refill, report: UpstreamRefill) -> None:
                 refill, RefillState.REJECTED, reason=NOT_DONE, failure=report.reason or report.word
             )
         case None:
-            alert(
+            tell_staff(
+                refill.order,
                 "refill_status_unknown",
+                f"The provider says “{report.word or report.reason}”, which is no status that we"
+                " know.",
                 subject=_subject(refill),
-                message=f"The provider says “{report.word or report.reason}”, which is no status "
-                "that we know.",
             )
 
 
@@ -413,7 +445,12 @@ def _hand_over(refill: Refill, why: str) -> None:
 
 
 def _call_staff(refill: Refill, why: str) -> None:
-    alert("refill_manual", subject=_subject(refill), message=f"Order {refill.order_id}: {why}")
+    tell_staff(
+        refill.order,
+        "refill_manual",
+        f"Order {refill.order_id}: {why}",
+        subject=_subject(refill),
+    )
 
 
 def _end(refill: Refill, to: RefillState, *, by: By = _JOB, note: str = "", **changes: Any) -> bool:
@@ -435,13 +472,26 @@ def _change(
     with transaction.atomic():
         if not Refill.objects.filter(pk=refill.pk, state=before).update(state=to, **changes):
             return False
-        refill.state = to
+        was, refill.state = refill.public_state, to
         _tell(refill, before, to, by=by, note=note or changes.get("failure", ""))
+        if refill.public_state != was:
+            webhooks.record([_happened(refill, was)])
     return True
 
 
 def _tell(refill: Refill, before: str | None, after: str, *, by: By, note: str) -> None:
     record(refill.order, EventKind.REFILL, by=by, changes={"refill": (before, after)}, note=note)
+
+
+def _happened(refill: Refill, was: PublicRefillState) -> Happened:
+    """What the customer's webhooks are told. The rest they read in the row: it has ended, and
+    changes no more."""
+    return Happened(
+        refill.order.customer_id,
+        WebhookType.REFILL_UPDATED,
+        _subject(refill),
+        {"refill": refill.pk, "previous": {"status": was.value}},
+    )
 
 
 def _subject(refill: Refill) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 from django.db import transaction
 
 from accounts import ledger
-from accounts.models import Account, EntryKind, JournalEntry
+from accounts.models import EntryKind, JournalEntry
 from accounts.money import ZERO, round_down
 from catalog.order_types import ServiceType
 from orders.models import EventKind, EventSource, Order, Subscription
 from orders.moves import JOB, By, move, update
+from orders.play import account_of
 from orders.statuses import Status
 
 
@@ -97,10 +98,5 @@ def _pay(order: Order, amount: Decimal, *, by: By, reason: str) -> None:
         subject=paid.subject,
         reason=reason,
         actor=by.actor if by.source == EventSource.STAFF else None,
-        account=charged_to(order.type),
+        account=account_of(paid),
     )
-
-
-def charged_to(order_type: str) -> Account:
-    """The account that an order of this type is charged to, and paid back from."""
-    return Account.RESERVED if order_type == ServiceType.SUBSCRIPTIONS else Account.SALES

@@ -286,9 +286,10 @@ class _Reading:
                 raise InvalidRequest(Problem(name, code, params))
 
     def _check_limits(self, name: str, quantity: int) -> None:
-        least, most = self._service.min_quantity, self._service.max_quantity
+        # Some lists say 0, which nobody can order.
+        least, most = max(self._service.min_quantity, 1), self._service.max_quantity
         limits = {"minimum": least, "maximum": most}
-        if quantity < max(least, 1):
+        if quantity < least:
             raise InvalidRequest(Problem(name, ProblemCode.TOO_SMALL, limits))
         if quantity > most:
             raise InvalidRequest(Problem(name, ProblemCode.TOO_LARGE, limits))

@@ -20,13 +20,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import ledger
-from accounts.alerts import alert, resolve
+from accounts.alerts import resolve
 from accounts.money import AMOUNT_PLACES, ZERO
 from catalog.providers import UpstreamState, UpstreamStatus
 from orders import cancellations, tracking
 from orders.dripfeed import SeriesRefusal, SeriesRefused
 from orders.models import CancelState, EventKind, Order, SeriesState, Subscription
 from orders.moves import By, by_job, move, record, update
+from orders.play import tell_staff
 from orders.refunds import move_and_refund
 from orders.requests import SubscriptionTerms
 from orders.statuses import FINAL, TRACKED, Status
@@ -112,10 +113,10 @@ def _end(order: Order, subscription: Subscription, report: UpstreamStatus) -> bo
     elif report.charge is not None:
         served = _due(order, report.charge)
     else:
-        alert(
+        tell_staff(
+            order,
             "subscription_without_charge",
-            subject=order.subject,
-            message=f"The provider says “{report.word}” and does not tell what it took in all:"
+            f"The provider says “{report.word}” and does not tell what it took in all:"
             " nothing is paid back until it does, or staff cancel the order.",
         )
         return False
@@ -152,16 +153,18 @@ def _outcome(order: Order, subscription: Subscription, report: UpstreamStatus) -
 
 
 def _serve(order: Order, subscription: Subscription, served: Decimal, posts: int) -> None:
-    """Earn what is new (or put back what was too much), once, with its line of history."""
+    """Earn what is new (or put back what was too much), once, with its line of history. Play
+    money is earned by nobody."""
     changes: dict[str, tuple[Any, Any]] = {}
     if difference := served - subscription.served:
         subscription.entries += 1
-        ledger.serve(
-            difference,
-            currency=order.currency,
-            key=f"{order.subject}:post:{subscription.entries}",
-            subject=order.subject,
-        )
+        if not order.sandbox:
+            ledger.serve(
+                difference,
+                currency=order.currency,
+                key=f"{order.subject}:post:{subscription.entries}",
+                subject=order.subject,
+            )
         changes["served"] = (subscription.served, served)
         subscription.served = served
     if posts != subscription.posts_served:
@@ -178,10 +181,10 @@ def _due(order: Order, upstream_charge: Decimal) -> Decimal:
 
 def _tell_above_reserve(order: Order, report: UpstreamStatus) -> None:
     if report.charge is not None and (owed := earned(order, report.charge)) > order.charge:
-        alert(
+        tell_staff(
+            order,
             "subscription_above_reserve",
-            subject=order.subject,
-            message=f"The provider took {report.charge}, which makes {owed} {order.currency} at"
+            f"The provider took {report.charge}, which makes {owed} {order.currency} at"
             f" our price: more than the {order.charge} reserved. The rest is our loss.",
         )
 
@@ -243,10 +246,10 @@ def _expire(order_id: int, overdue: QuerySet[Subscription]) -> bool:
         return False
     _stop(order, subscription, by=_EXPIRY, note="Its last day is over.")
     if not order.is_final:
-        alert(
+        tell_staff(
+            order,
             "subscription_overdue",
-            subject=order.subject,
-            message=f"{order.provider}: the last day was {subscription.expires_on}, and the"
+            f"{order.provider}: the last day was {subscription.expires_on}, and the"
             " provider has not ended it. It is being asked to.",
         )
     return True

@@ -7,7 +7,6 @@ whichever kind, and all the slow ones together have half of the workers.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from django_q.tasks import async_task
 from accounts import jobs
 from accounts.alerts import alert
 from catalog import health
-from catalog.models import Provider
+from catalog.models import Dialect, Provider
 from orders import (
     book,
     cancellations,
@@ -77,7 +76,8 @@ def reconcile_provider(provider_id: int) -> None:
 
 def read_balances() -> None:
     """Have every provider's balance read; by the clock."""
-    for provider_id in Provider.objects.filter(enabled=True).values_list("pk", flat=True):
+    real = Provider.objects.filter(enabled=True).exclude(dialect=Dialect.PLAY)
+    for provider_id in real.values_list("pk", flat=True):
         _queue("read_balance", provider_id)
 
 
@@ -90,14 +90,14 @@ def read_balance(provider_id: int) -> None:
 
 def measure_facts() -> None:
     """Measure how quickly services deliver; by the clock."""
-    with _only("measure_facts") as may_run:
+    with jobs.only("measure_facts") as may_run:
         if may_run:
             facts.measure()
 
 
 def place_mass_order(mass_id: int) -> None:
     """Place the waiting lines of a mass order; woken by its confirmation, and by the tick."""
-    with _only(f"place_mass_order:{mass_id}") as may_run:
+    with jobs.only(f"place_mass_order:{mass_id}") as may_run:
         if not may_run:
             return
         lines_are_left = mass.place(mass_id)
@@ -107,7 +107,7 @@ def place_mass_order(mass_id: int) -> None:
 
 def tick() -> None:
     """For some seconds, and while there is anything under way: sweep, send, follow."""
-    with _only("tick") as may_run:
+    with jobs.only("tick") as may_run:
         if not may_run:
             return
         until = time.monotonic() + TICK_SECONDS
@@ -177,7 +177,7 @@ def _turn(job: str, provider_id: int) -> Iterator[Provider | None]:
     with ExitStack() as held:
         may_run = (
             provider is not None
-            and held.enter_context(_alone(f"provider-{provider_id}"))
+            and held.enter_context(jobs.alone(f"provider-{provider_id}"))
             and (not health.is_slow(provider_id) or held.enter_context(_slow_lane()))
             and held.enter_context(jobs.attempt(f"{job}:{provider_id}"))
         )
@@ -193,29 +193,6 @@ def _slow_lane() -> Iterator[bool]:
     """Whether one of the workers that slow providers may have is free."""
     with ExitStack() as held:
         yield any(
-            held.enter_context(_alone(f"slow-{number}"))
+            held.enter_context(jobs.alone(f"slow-{number}"))
             for number in range(max(1, settings.Q_CLUSTER["workers"] // 2))
         )
-
-
-@contextmanager
-def _only(job: str) -> Iterator[bool]:
-    """Whether this job may run now: alone, and not parked."""
-    with ExitStack() as held:
-        yield held.enter_context(_alone(job)) and held.enter_context(jobs.attempt(job))
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Whether no other job of this machine has this name now.
-
-    A lock of the operating system: it ends with the process that holds it, however that ends, so
-    that a killed worker keeps nobody waiting.
-    """
-    with (settings.DATA_DIR / f"{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -51,6 +51,7 @@ from catalog.providers import (
 from orders import dripfeed, subscriptions
 from orders.models import EventKind, Order, OrderEvent
 from orders.moves import by_job, move, record, update
+from orders.play import tell_staff
 from orders.refunds import move_and_refund, share_not_delivered
 from orders.statuses import FINAL, TRACKED, Status
 
@@ -239,10 +240,10 @@ def apply(order: Order, report: UpstreamStatus) -> bool:
     order's status changed.
     """
     if report.state is None:
-        alert(
+        tell_staff(
+            order,
             "status_unknown",
-            subject=order.subject,
-            message=f"The provider says “{report.word}”, which is no status that we know.",
+            f"The provider says “{report.word}”, which is no status that we know.",
         )
         return False
     if order.type == ServiceType.SUBSCRIPTIONS:
@@ -372,10 +373,10 @@ def _correct(order: Order, report: UpstreamStatus, state: UpstreamState) -> bool
         if to is Status.REFUNDED:
             _end_refill(order)
         _follow_run(order)
-        alert(
+        tell_staff(
+            order,
             "order_corrected",
-            subject=order.subject,
-            message=f"It was {was.value}, and the provider now says “{report.word}”:"
+            f"It was {was.value}, and the provider now says “{report.word}”:"
             f" {order.refunded} {order.currency} of {order.charge} are paid back.",
         )
     return True
@@ -394,14 +395,14 @@ def _tell_staff_once(order: Order, ours: str, report: UpstreamStatus) -> None:
         return
     with transaction.atomic():
         record(order, EventKind.NOTE, by=_JOB, note=note)
-        alert("order_corrected", subject=order.subject, message=f"{note} Nothing was changed.")
+        tell_staff(order, "order_corrected", f"{note} Nothing was changed.")
 
 
 def _tell_without_remains(order: Order) -> None:
-    alert(
+    tell_staff(
+        order,
         "partial_without_remains",
-        subject=order.subject,
-        message="The provider says Partial and does not tell how much remains.",
+        "The provider says Partial and does not tell how much remains.",
     )
 
 
@@ -470,11 +471,8 @@ def _tell_stalled(orders: Sequence[Order]) -> None:
         ).values_list("subject", flat=True)
     )
     for subject in still.keys() - flagged:
-        alert(
-            "order_stalled",
-            subject=subject,
-            message=f"No progress since {_last_sign(still[subject]):%Y-%m-%d %H:%M} UTC.",
-        )
+        since = f"{_last_sign(still[subject]):%Y-%m-%d %H:%M}"
+        tell_staff(still[subject], "order_stalled", f"No progress since {since} UTC.")
     if over := flagged - still.keys():
         close(Alert.objects.filter(code="order_stalled", subject__in=over))
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
 from accounts import ledger
-from accounts.alerts import alert, resolve
+from accounts.alerts import resolve
 from accounts.clock import from_now
 from accounts.models import User
 from accounts.money import ZERO
@@ -34,6 +34,7 @@ from orders.models import (
     Verdict,
 )
 from orders.moves import By, by_job, by_staff, move, record, update
+from orders.play import tell_staff
 from orders.refunds import move_and_refund
 from orders.statuses import FINAL, Status
 
@@ -172,7 +173,7 @@ def found_after_refund(order: Order, external_id: str, *, by: By) -> bool:
                     sent_at=Now(),
                 )
             )
-            if linked and order.refunded > ZERO:
+            if linked and order.refunded > ZERO and not order.sandbox:
                 ledger.write_off(
                     order.refunded,
                     currency=order.currency,
@@ -183,17 +184,17 @@ def found_after_refund(order: Order, external_id: str, *, by: By) -> bool:
     except IntegrityError:
         linked = False
     if linked:
-        alert(
+        tell_staff(
+            order,
             "order_found_after_refund",
-            subject=order.subject,
-            message=f"{order.provider} has it as {external_id}, and it was paid back. It is booked "
+            f"{order.provider} has it as {external_id}, and it was paid back. It is booked "
             "as a loss. Cancel it there if it can be.",
         )
     elif order.external_id != external_id:
-        alert(
+        tell_staff(
+            order,
             "order_bought_twice",
-            subject=order.subject,
-            message=f"{order.provider} has it as {external_id} too. Here it is {order.status}"
+            f"{order.provider} has it as {external_id} too. Here it is {order.status}"
             + (f", as {order.external_id}." if order.external_id else "."),
         )
     return linked
@@ -228,9 +229,10 @@ class Ages:
 
 
 def ages() -> Ages:
-    """Count the unconfirmed orders by age, in one query, by the database's clock."""
+    """Count the unconfirmed orders by age, in one query, by the database's clock. Machines settle
+    those of sandbox keys."""
     quarter, hour = from_now(-timedelta(minutes=15)), from_now(-timedelta(hours=1))
-    counted = Order.objects.filter(status=Status.UNCONFIRMED).aggregate(
+    counted = Order.objects.filter(status=Status.UNCONFIRMED, sandbox=False).aggregate(
         young=Count("pk", filter=Q(status_changed_at__gt=quarter)),
         middle=Count("pk", filter=Q(status_changed_at__lte=quarter, status_changed_at__gt=hour)),
         old=Count("pk", filter=Q(status_changed_at__lte=hour)),
@@ -240,8 +242,9 @@ def ages() -> Ages:
 
 
 def queue() -> QuerySet[Order]:
-    """All unconfirmed orders, the oldest first."""
-    return Order.objects.filter(status=Status.UNCONFIRMED).order_by("status_changed_at", "pk")
+    """All unconfirmed orders that staff may have to settle, the oldest first."""
+    lost = Order.objects.filter(status=Status.UNCONFIRMED, sandbox=False)
+    return lost.order_by("status_changed_at", "pk")
 
 
 def note(

@@ -20,7 +20,7 @@ SHORTEST_SECRET = 32
 @register(Tags.security)
 def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What a public store must not run with."""
-    return [*_secrets(), *_shared_limits()] if settings.PRODUCTION else []
+    return [*_secrets(), *_shared_limits(), *_open_doors()] if settings.PRODUCTION else []
 
 
 @register(Tags.security, deploy=True)
@@ -130,6 +130,15 @@ def _shared_limits() -> Iterator[CheckMessage]:
             "E014",
             "The default cache is not shared between processes.",
             "Limits would hold in each process by itself: leave CACHE_URL at dbcache://….",
+        )
+
+
+def _open_doors() -> Iterator[CheckMessage]:
+    if settings.WEBHOOK_ALLOW_PRIVATE:
+        yield _error(
+            "E015",
+            "WEBHOOK_ALLOW_PRIVATE is on.",
+            "Customers could have this machine call others of its own network: set it to 0.",
         )
 
 

@@ -53,12 +53,14 @@ class NotInProduction(DemoError):
 
 @dataclass(frozen=True)
 class Login:
-    """One person of the demonstration. Keys and wallets by currency; staff have none."""
+    """One person of the demonstration. Keys and wallets by currency; staff have none, nor a
+    sandbox key, which is in US dollars."""
 
     user: User
     password: str
     api_keys: dict[str, str]
     wallets: dict[str, Wallet]
+    sandbox_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,19 @@ def first_logins() -> tuple[Login, Login] | None:
         if user is None or not user.check_password(password):
             return None
         texts = {currency: _key_text(email, currency) for currency in Currency.values}
-        working = dict(
-            ApiKey.objects.filter(user=user, revoked_at=None).values_list("digest", "currency")
+        sandbox_text = _sandbox_text(email)
+        working = set(
+            ApiKey.objects.filter(user=user, revoked_at=None).values_list("digest", flat=True)
         )
         keys = {c: text for c, text in texts.items() if api_keys.digest_of(text) in working}
-        found.append(Login(user, password, keys, {}))
+        sandbox_key = sandbox_text if api_keys.digest_of(sandbox_text) in working else ""
+        found.append(Login(user, password, keys, {}, sandbox_key))
     return found[0], found[1]
 
 
 def _customer(number: int, *, actor: User) -> Login:
-    login = _person(CUSTOMER_EMAIL if number == 1 else f"customer{number}@example.com")
+    email = CUSTOMER_EMAIL if number == 1 else f"customer{number}@example.com"
+    login = _person(email, sandbox_key=_sandbox_text(email))
     user = login.user
     for currency, amount in FUNDS.items():
         wallet = ledger.wallet_of(user, currency)
@@ -146,16 +151,21 @@ def _customer(number: int, *, actor: User) -> Login:
         )
         login.wallets[currency] = wallet
         login.api_keys[currency] = text = _key_text(user.email, currency)
-        kept = ApiKey.objects.filter(digest=api_keys.digest_of(text)).first()
-        if kept is None:
-            api_keys.keep(user, text=text, name=f"Demonstration {currency}", currency=currency)
-        elif kept.revoked_at:
-            kept.revoked_at = None
-            kept.save(update_fields=["revoked_at"])
+        _keep_key(user, text, f"Demonstration {currency}", currency)
+    _keep_key(user, login.sandbox_key, "Demonstration sandbox", Currency.USD)
     return login
 
 
-def _person(email: str, *, is_staff: bool = False) -> Login:
+def _keep_key(user: User, text: str, name: str, currency: str) -> None:
+    kept = ApiKey.objects.filter(digest=api_keys.digest_of(text)).first()
+    if kept is None:
+        api_keys.keep(user, text=text, name=name, currency=currency)
+    elif kept.revoked_at:
+        kept.revoked_at = None
+        kept.save(update_fields=["revoked_at"])
+
+
+def _person(email: str, *, is_staff: bool = False, sandbox_key: str = "") -> Login:
     password = _password("staff" if is_staff else "customer")
     user = User.objects.filter(email=email).first() or User(email=email)
     user.is_active, user.is_staff, user.is_superuser = True, is_staff, is_staff
@@ -165,7 +175,7 @@ def _person(email: str, *, is_staff: bool = False) -> Login:
     EmailAddress.objects.update_or_create(
         user=user, email=email, defaults={"verified": True, "primary": True}
     )
-    return Login(user, password, {}, {})
+    return Login(user, password, {}, {}, sandbox_key)
 
 
 def _fill_catalogue(provider: Provider, services: int) -> None:
@@ -210,7 +220,11 @@ _matches = cache(check_password)
 
 
 def _key_text(email: str, currency: str) -> str:
-    return f"sk_{_derived(f'API key {email} {currency}')[: api_keys.RANDOM_CHARACTERS]}"
+    return api_keys.KEY + _derived(f"API key {email} {currency}")[: api_keys.RANDOM_CHARACTERS]
+
+
+def _sandbox_text(email: str) -> str:
+    return api_keys.SANDBOX_KEY + _derived(f"sandbox key {email}")[: api_keys.RANDOM_CHARACTERS]
 
 
 def _derived(label: str) -> str:

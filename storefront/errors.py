@@ -18,19 +18,24 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
-from accounts.api_keys import AccountSuspended, InvalidApiKey
+from accounts.api_keys import AccountSuspended, InvalidApiKey, NotPermitted
 from accounts.encryption import SecretUnreadable
 from accounts.exchange import RateMissing
 from accounts.ledger import EntryKeyReused, InsufficientFunds, UnbalancedEntry
+from accounts.limits import TooManyRequests
+from accounts.webhook_urls import UrlRefused
+from accounts.webhooks import WebhookNotFound, WebhookRefused
 from catalog.listing import ServiceNotFound, ServiceUnavailable
 from catalog.models import LinkTarget, Network
 from catalog.order_types import LIST_FIELDS
 from catalog.pricing import NotPriced
 from catalog.providers import ProviderError
+from orders.bulk import MAX_ORDERS, TooManyOrders
 from orders.cancellations import ActionRefused, CancelProblem, CancelRefused
 from orders.checkout import (
+    IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     InvalidOrder,
@@ -40,9 +45,11 @@ from orders.checkout import (
 )
 from orders.dripfeed import SeriesRefusal, SeriesRefused
 from orders.listing import OrderNotFound
-from orders.mass import ColumnsWrong, Fault, LineDearer, TableRefused
+from orders.mass import ColumnsWrong, Fault, TableRefused
 from orders.moves import MoveNotAllowed
+from orders.play import WrongAccount, WrongProvider
 from orders.refills import RefillNotFound, RefillProblem, RefillRefused
+from orders.refusals import LineDearer
 from orders.requests import InvalidRequest, Problem, ProblemCode
 
 _CENT = Decimal("0.01")
@@ -182,6 +189,22 @@ def _fixed(
     return described
 
 
+def _not_permitted(exception: NotPermitted) -> Described:
+    message = _("This API key does not have the permission %(permission)s.") % {
+        "permission": exception.permission
+    }
+    return Described("permission_denied", "Forbidden", message, 403)
+
+
+def _too_many_requests(exception: TooManyRequests) -> Described:
+    message = ngettext(
+        "You have exceeded the request limit. Try again in %(seconds)s second.",
+        "You have exceeded the request limit. Try again in %(seconds)s seconds.",
+        exception.retry_after,
+    ) % {"seconds": exception.retry_after}
+    return Described("rate_limited", "Too Many Requests", message, 429)
+
+
 def _insufficient_funds(exception: InsufficientFunds) -> Described:
     message = _(
         "Your balance (%(available)s %(currency)s) is not enough for this order"
@@ -192,6 +215,11 @@ def _insufficient_funds(exception: InsufficientFunds) -> Described:
         "currency": exception.currency,
     }
     return Described("insufficient_balance", _("Insufficient balance"), message, 400)
+
+
+def _too_many_orders(exception: TooManyOrders) -> Described:
+    message = _("At most %(limit)s orders are allowed at once.") % {"limit": MAX_ORDERS}
+    return Described("too_many_orders", "Validation Error", message, 422)
 
 
 def _price_raised(exception: PriceRaised) -> Described:
@@ -313,6 +341,17 @@ def _short(amount: Decimal, rounding: str) -> str:
         return f"{shown:f}"
 
 
+def _webhook_refused(exception: WebhookRefused) -> Described:
+    message = next(iter(exception.problems.values()))[0]
+    if "delivery" in exception.problems:
+        return Described("webhook_refused", "Conflict", message, 409)
+    return Described("validation_error", "Validation Error", message, 422)
+
+
+def _url_refused(exception: UrlRefused) -> Described:
+    return Described("validation_error", "Validation Error", str(exception), 422)
+
+
 _unavailable = _fixed(
     "service_unavailable",
     400,
@@ -344,6 +383,8 @@ TABLE: dict[type[Exception], Callable[[Any], Described]] = {
     AccountSuspended: _fixed(
         "account_suspended", 403, "Forbidden", gettext_lazy("This account is suspended.")
     ),
+    NotPermitted: _not_permitted,
+    TooManyRequests: _too_many_requests,
     InsufficientFunds: _insufficient_funds,
     ServiceNotFound: _fixed(
         "service_not_found", 404, "Not Found", gettext_lazy("This service does not exist.")
@@ -365,6 +406,13 @@ TABLE: dict[type[Exception], Callable[[Any], Described]] = {
         "Idempotency Error",
         gettext_lazy("This idempotency key was used before, with another request."),
     ),
+    IdempotencyKeyInUse: _fixed(
+        "idempotency_key_in_use",
+        409,
+        "Conflict",
+        gettext_lazy("The first request with this idempotency key still runs. Try again."),
+    ),
+    TooManyOrders: _too_many_orders,
     PriceRaised: _price_raised,
     LinkBusy: _fixed(
         "link_busy",
@@ -389,11 +437,21 @@ TABLE: dict[type[Exception], Callable[[Any], Described]] = {
     CancelRefused: _cancel_refused,
     SeriesRefused: _series_refused,
     ActionRefused: _action_refused,
+    WebhookRefused: _webhook_refused,
+    WebhookNotFound: _fixed(
+        "webhook_not_found",
+        404,
+        "Not Found",
+        gettext_lazy("This webhook or delivery does not exist."),
+    ),
+    UrlRefused: _url_refused,
     # A customer never meets these: they are mistakes of ours, or a provider's, whose identity
     # stays ours. Staff see them in the admin and in the logs.
     UnbalancedEntry: _server_error,
     EntryKeyReused: _server_error,
     MoveNotAllowed: _server_error,
+    WrongAccount: _server_error,
+    WrongProvider: _server_error,
     ProviderError: _server_error,
     SecretUnreadable: _server_error,
 }

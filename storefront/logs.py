@@ -1,8 +1,8 @@
 """Logs: readable lines in development, JSON in production, secrets masked in one place.
 
 Every line of every process goes through `mask`: the website's, the worker's, gunicorn's own (see
-serving.py) and those of libraries. A secret is known by its shape (our API keys, passwords in
-addresses) or by the name that it stands behind.
+serving.py) and those of libraries. A secret is known by its shape (our API keys, webhooks'
+secrets, passwords in addresses) or by the name that it stands behind.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _NAMES = r"[\w-]*(?:key|token|secret|password|passwd|pepper|authorization|cookie
 _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 _SECRETS = re.compile(
     r"(?P<ours>sk_(?:test_)?[A-Za-z0-9]{4})[A-Za-z0-9]{8,}"
-    # key=…, "api_key": "…", Authorization: Bearer …
-    rf"|(?P<name>(?<![\w-]){_NAMES}[\"']?\s*[=:]\s*[\"']?)"
+    r"|(?P<webhook>whsec_)[A-Za-z0-9+/=]{8,}"
+    # key=…, "api_key": "…", "key": ["…", Authorization: Bearer …
+    rf"|(?P<name>(?<![\w-]){_NAMES}[\"']?\s*[=:]\s*\[?\s*[\"']?)"
     r"(?:(?<=\")[^\"]+|(?<=')[^']+|(?:bearer\s+)?[^&\s\"',}]+)"
     r"|(?P<scheme>\bbearer\s+)[^\s\"',}]+"
     # postgres://user:password@host

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django_q.models import Schedule
 
-OURS = ("accounts.", "catalog.", "orders.")
+OURS = ("accounts.", "catalog.", "orders.", "storefront.")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ JOBS = (
     Job("orders.tasks.read_balances", 5),
     Job("orders.tasks.measure_facts", 60),
     Job("catalog.tasks.sync_all", 60),
+    Job("storefront.tasks.deliver_webhooks", 1),  # what is tried again; events wake it earlier
+    Job("storefront.tasks.announce_services", 1),
+    Job("accounts.tasks.prune", 60),
+    Job("catalog.tasks.prune_changes", 60),
 )
 
 

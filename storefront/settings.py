@@ -242,7 +242,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "storefront.static_storage.HashedFiles"
     },
 }
 WHITENOISE_MANIFEST_STRICT = True
@@ -275,13 +275,26 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "PREPROCESSING_HOOKS": ["storefront.api.rest.schema.without_slashes"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "storefront.api.openapi.document.complete",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "OrderStatusEnum": "orders.statuses.PUBLIC_STATUSES",
         "RefillStatusEnum": "orders.models.PublicRefillState",
+        "DeliveryStatusEnum": "accounts.models.DeliveryState.values",
+        "EventTypeEnum": "storefront.api.rest.webhook_serializers.EVENT_TYPES",
     },
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
+
+# --- limits of the APIs ------------------------------------------------------------------------
+# Requests of each key, where its customer has no limits of their own.
+API_PER_MINUTE = env.int("API_PER_MINUTE", default=60)
+API_PER_DAY = env.int("API_PER_DAY", default=10_000)
+
+# --- webhooks ----------------------------------------------------------------------------------
+# Plain http, and private networks, as targets: for development alone.
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=not PRODUCTION)
 
 # --- logs --------------------------------------------------------------------------------------
 LOG_JSON = env.bool("LOG_JSON", default=PRODUCTION)

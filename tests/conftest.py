@@ -18,7 +18,7 @@ from django.test import SimpleTestCase, TransactionTestCase
 from accounts import triggers
 from storefront import translations
 
-pytest_plugins = ["tests.sandbox"]
+pytest_plugins = ["tests.sandbox", "tests.running"]
 
 # A slow machine is no failure; what CI finds, anybody can find again.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -33,7 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What touches no database is proved by the half of the suite that runs on SQLite."""
+    """All that look at the one running store share a process of xdist's. What touches no database
+    is proved by the half of the suite that runs on SQLite."""
+    for item in items:
+        if "store" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("store"))
     if "DATABASE_URL" not in os.environ:
         return
     kept = [item for item in items if _uses_database(item)]

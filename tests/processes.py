@@ -16,11 +16,11 @@ def environment(**changes: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in OURS} | changes
 
 
-def eventually(holds: Callable[[], bool], *, within: float = 20.0) -> bool:
-    """Whether this comes true in time, looked at again and again."""
+def eventually(holds: Callable[[], bool], *, within: float = 20.0, every: float = 0.05) -> bool:
+    """Whether this comes true in time, looked at again and again (seconds)."""
     until = time.monotonic() + within
     while not (true := holds()) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(every)
     return true
 
 

@@ -1,5 +1,5 @@
 """The staff's side of people and money, one file a subject."""
 
-from accounts.admin import alerts, money, people
+from accounts.admin import alerts, money, people, programs, webhooks
 
-__all__ = ["alerts", "money", "people"]
+__all__ = ["alerts", "money", "people", "programs", "webhooks"]

@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -25,8 +25,15 @@ from unfold.widgets import (
 
 from accounts import ledger, statement
 from accounts.admin.acting import ActingAdmin, ReasonForm, StaffAction
-from accounts.admin.reading import DayRangeFilter, ReadOnlyAdmin, ledger_context, moment, shown
-from accounts.models import EntryKind, ExchangeRate, JournalEntry, Posting, User, Wallet
+from accounts.admin.reading import (
+    DayRangeFilter,
+    PlayFilter,
+    ReadOnlyAdmin,
+    ledger_context,
+    moment,
+    shown,
+)
+from accounts.models import Account, EntryKind, ExchangeRate, JournalEntry, Posting, User, Wallet
 from accounts.money import AMOUNT_PLACES, AMOUNT_STEP, RateField
 
 GIVE, TAKE = "give", "take"
@@ -101,12 +108,24 @@ ADJUST = StaffAction(
 )
 
 
+class TwinsWallets(PlayFilter):
+    is_play = Q(user__sandbox_of__isnull=False)
+
+
+class PlayEntries(PlayFilter):
+    is_play = Q(postings__account=Account.PLAY)
+
+
+class PlayPostings(PlayFilter):
+    is_play = Q(account=Account.PLAY) | Q(wallet__user__sandbox_of__isnull=False)
+
+
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin, ActingAdmin):
     """Balances change by the ledger alone; the action posts to it."""
 
     list_display = ("user", "currency", "balance_shown")
-    list_filter = ("currency",)
+    list_filter = (TwinsWallets, "currency")
     list_select_related = ("user",)
     search_fields = ("user__email", "user__name")
     search_help_text = _("Customer's e-mail address or name")
@@ -144,7 +163,7 @@ class JournalEntryAdmin(ReadOnlyAdmin):
     """One movement of money, with all its legs."""
 
     list_display = ("key_shown", "kind_label", "amounts", "reason", "actor", "time")
-    list_filter = ("kind", ("created_at", DayRangeFilter))
+    list_filter = (PlayEntries, "kind", ("created_at", DayRangeFilter))
     list_filter_submit = True
     list_select_related = ("actor",)
     search_fields = ("key__startswith", "subject__exact")
@@ -188,7 +207,7 @@ class PostingAdmin(ReadOnlyAdmin):
     """The legs of all entries, newest first."""
 
     list_display = ("pk", "entry", "account", "wallet", "amount_shown", "after_shown", "time")
-    list_filter = ("account", "currency", ("entry__created_at", DayRangeFilter))
+    list_filter = (PlayPostings, "account", "currency", ("entry__created_at", DayRangeFilter))
     list_filter_submit = True
     list_select_related = ("entry", "wallet__user")
     search_fields = ("entry__key__startswith", "entry__subject__exact", "wallet__user__email")

@@ -1,4 +1,4 @@
-"""Customers and staff: their accounts, keys, addresses, second factors and permissions."""
+"""Customers and staff: their accounts, addresses, second factors and permissions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, Permission
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts import api_keys
-from accounts.admin.acting import ActingAdmin, StaffAction
-from accounts.admin.reading import ReadOnlyAdmin, shown
-from accounts.models import ApiKey, User, Wallet
+from accounts.admin.reading import PlayFilter, ReadOnlyAdmin, shown
+from accounts.models import User, Wallet
 
 for model in (Group, EmailAddress, Authenticator):
     admin.site.unregister(model)
@@ -58,19 +56,23 @@ class WalletInline(TabularInline):
         return False
 
 
+class Twins(PlayFilter):
+    is_play = Q(sandbox_of__isnull=False)
+
+
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     """People are suspended, never deleted: their orders and money stay theirs.
 
     Only superusers touch staff and permissions, or the right to edit customers would be the right
-    to become a superuser.
+    to become a superuser. Nobody edits the accounts that sandbox keys act for.
     """
 
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("email", "name", "state", "is_staff", "currency", "date_joined", "last_login")
-    list_filter = ("is_active", "is_staff", "currency", "language")
+    list_filter = (Twins, "is_active", "is_staff", "currency", "language")
     search_fields = ("email", "name")
     ordering = ("-pk",)
     show_full_result_count = False
@@ -81,6 +83,7 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "currency", "time_zone")}),
+        (_("Limits of API keys"), {"fields": ("api_per_minute", "api_per_day")}),
         (
             _("Staff"),
             {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")},
@@ -97,6 +100,8 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if isinstance(obj, User) and obj.is_twin:
+            return False
         if isinstance(obj, User) and obj.is_staff and not request.user.is_superuser:
             return False
         return bool(super().has_change_permission(request, obj))
@@ -134,69 +139,10 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     def _set_active(self, request: HttpRequest, people: QuerySet[User], *, active: bool) -> int:
         if not request.user.is_superuser:
             people = people.filter(is_staff=False)
-        changed = list(people.exclude(is_active=active))
+        changed = list(people.filter(sandbox_of=None).exclude(is_active=active))
         for user in changed:
             self.log_change(request, user, "Activated" if active else "Suspended")
         return User.objects.filter(pk__in=[user.pk for user in changed]).update(is_active=active)
-
-
-def _revoke(api_key: ApiKey, staff: User, answers: dict[str, Any]) -> str:
-    api_keys.revoke(api_key)
-    return gettext("The key is revoked.")
-
-
-REVOKE = StaffAction(
-    title=_("Revoke"),
-    explanation=_("Programs that use this key are refused from now on. It cannot be undone."),
-    do=_revoke,
-    facts=lambda api_key: [
-        (_("customer"), str(api_key.user)),
-        (_("name"), api_key.name),
-        (_("prefix"), f"{api_key.prefix}…"),
-    ],
-)
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnlyAdmin, ActingAdmin):
-    """Keys are made by their owners; staff can only end them. The digest is never shown."""
-
-    list_display = (
-        "prefix_shown",
-        "name",
-        "user",
-        "currency",
-        "state",
-        "created_at",
-        "last_used_at",
-        "last_used_ip",
-    )
-    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "currency")
-    list_select_related = ("user",)
-    search_fields = ("prefix__startswith", "name", "user__email")
-    fields = (
-        "prefix_shown",
-        "name",
-        "user",
-        "currency",
-        "created_at",
-        "last_used_at",
-        "last_used_ip",
-        "revoked_at",
-    )
-    actions_detail = ("revoke",)
-
-    @display(description=_("prefix"), ordering="prefix")
-    def prefix_shown(self, api_key: ApiKey) -> str:
-        return f"{api_key.prefix}…"
-
-    @display(description=_("state"), label={"active": "success", "revoked": "danger"})
-    def state(self, api_key: ApiKey) -> tuple[str, Any]:
-        return ("revoked", _("Revoked")) if api_key.revoked_at else ("active", _("Active"))
-
-    @action(description=REVOKE.title, icon="key_off", permissions=["act"])
-    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, REVOKE)
 
 
 @admin.register(Group)

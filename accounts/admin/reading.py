@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth import get_permission_codename
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.contrib.filters.admin import RadioFilter, RangeDateFilter
 from unfold.utils import parse_date_str
 
 from accounts.formatting import money
@@ -76,6 +76,30 @@ class DayRangeFilter(RangeDateFilter):
         day: date | None = parse_date_str(self.used_parameters.get(f"{self.parameter_name}_{end}"))
         # Years that no order is of, and that no database converts between time zones.
         return day if day and 2000 <= day.year < 3000 else None
+
+
+class PlayFilter(RadioFilter):
+    """Real rows, unless those of sandbox keys are asked for; `is_play` finds these."""
+
+    title = _("money")
+    parameter_name = "money"
+    all_option = None
+    is_play: ClassVar[Q]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("real", _("Real money")), ("play", _("Play money")), ("all", _("All"))]
+
+    def value(self) -> str:
+        return super().value() or "real"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "all":
+                return queryset
+            case "play":
+                return queryset.filter(self.is_play)
+            case _:
+                return queryset.exclude(self.is_play)
 
 
 def ledger_context(

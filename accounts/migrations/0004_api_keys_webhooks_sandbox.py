@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('subject', models.CharField(blank=True, max_length=60)),
+                ('turn', models.PositiveSmallIntegerField(default=0, editable=False)),
                 ('state', models.CharField(choices=[('pending', 'Waiting'), ('delivered', 'Delivered'), ('failed', 'Given up')], default='pending', max_length=10, verbose_name='state')),
                 ('attempts', models.PositiveSmallIntegerField(default=0, verbose_name='attempts')),
                 ('next_at', models.DateTimeField(blank=True, db_default=django.db.models.functions.datetime.Now(), null=True, verbose_name='next attempt')),
@@ -145,8 +146,9 @@ class Migration(migrations.Migration):
                 ('previous_until', models.DateTimeField(blank=True, null=True, verbose_name='old secret until')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='created')),
                 ('failing_since', models.DateTimeField(blank=True, null=True, verbose_name='failing since')),
+                ('is_slow', models.BooleanField(default=False, editable=False)),
                 ('disabled_at', models.DateTimeField(blank=True, null=True, verbose_name='disabled')),
-                ('disabled_because', models.CharField(blank=True, choices=[('customer', 'Switched off by you'), ('gone', 'It answered 410: gone'), ('failing', 'It failed for three days')], max_length=8, verbose_name='disabled because')),
+                ('disabled_because', models.CharField(blank=True, choices=[('customer', 'Switched off by you'), ('gone', 'It answered 410: gone'), ('failing', 'It failed for three days'), ('staff', 'Switched off by the shop'), ('removed', 'Taken away by you')], max_length=8, verbose_name='disabled because')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='webhook_endpoints', to=settings.AUTH_USER_MODEL, verbose_name='customer')),
             ],
             options={
@@ -214,6 +216,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='webhookdelivery',
             index=models.Index(condition=models.Q(('next_at__isnull', False)), fields=['next_at'], name='webhook_delivery_due'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
+            index=models.Index(condition=models.Q(('next_at__isnull', False)), fields=['endpoint', 'turn', 'next_at', 'id'], name='webhook_delivery_next'),
         ),
         migrations.AddIndex(
             model_name='webhookdelivery',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models.people import User
@@ -24,6 +25,14 @@ class Permission(models.TextChoices):
 def every_permission() -> list[str]:
     """All of them: what a key gets where nothing else is said."""
     return [permission.value for permission in Permission]
+
+
+class KeyState(models.TextChoices):
+    """Whether a key still works."""
+
+    ACTIVE = "active", _("Active")
+    EXPIRED = "expired", _("Expired")
+    REVOKED = "revoked", _("Revoked")
 
 
 class ApiKey(models.Model):
@@ -61,6 +70,15 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> KeyState:
+        """For people who look at it; requests are let in by accounts/api_keys.py."""
+        if self.revoked_at:
+            return KeyState.REVOKED
+        if self.expires_at and self.expires_at <= timezone.now():
+            return KeyState.EXPIRED
+        return KeyState.ACTIVE
 
     @property
     def customer(self) -> User:

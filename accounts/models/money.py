@@ -88,6 +88,12 @@ class JournalEntry(models.Model):
     def __str__(self) -> str:
         return self.key
 
+    @property
+    def order_id(self) -> int | None:
+        """The order that it is about, or None."""
+        kind, _colon, number = self.subject.partition(":")
+        return int(number) if kind == "order" and number.isdigit() else None
+
 
 class Posting(models.Model):
     """One leg of an entry. Positive: more in this account. An entry's legs sum to zero per

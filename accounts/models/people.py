@@ -109,6 +109,11 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return self.email
 
+    @property
+    def is_twin(self) -> bool:
+        """Whether this is the account with play money that sandbox keys act for."""
+        return self.sandbox_of_id is not None
+
     def clean(self) -> None:
         super().clean()
         self.email = self.email.strip().lower()

@@ -31,6 +31,8 @@ class DisabledBecause(models.TextChoices):
     CUSTOMER = "customer", _("Switched off by you")
     GONE = "gone", _("It answered 410: gone")
     FAILING = "failing", _("It failed for three days")
+    STAFF = "staff", _("Switched off by the shop")
+    REMOVED = "removed", _("Taken away by you")  # its rows go later (accounts/webhooks.py)
 
 
 class WebhookEndpoint(models.Model):
@@ -51,6 +53,8 @@ class WebhookEndpoint(models.Model):
     created_at = models.DateTimeField(_("created"), db_default=Now())
     # Since when every attempt failed; null while the last one succeeded.
     failing_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    # Whether its last answer was long in coming.
+    is_slow = models.BooleanField(default=False, editable=False)
     disabled_at = models.DateTimeField(_("disabled"), null=True, blank=True)
     disabled_because = models.CharField(
         _("disabled because"), max_length=8, choices=DisabledBecause.choices, blank=True
@@ -99,6 +103,13 @@ class DeliveryState(models.TextChoices):
     FAILED = "failed", _("Given up")
 
 
+class Turn(models.IntegerChoices):
+    """Which of an endpoint's deliveries go before the others."""
+
+    SOON = 0
+    LATER = 1  # comes with thousands of its kind
+
+
 class WebhookDelivery(models.Model):
     """Telling one endpoint of one event: the queue, and its owner's log."""
 
@@ -114,6 +125,7 @@ class WebhookDelivery(models.Model):
     )
     # The event's, to keep the order of one order's events.
     subject = models.CharField(max_length=60, blank=True)
+    turn = models.PositiveSmallIntegerField(default=Turn.SOON, editable=False)
     state = models.CharField(
         _("state"), max_length=10, choices=DeliveryState.choices, default=DeliveryState.PENDING
     )
@@ -134,6 +146,11 @@ class WebhookDelivery(models.Model):
                 fields=["next_at"],
                 condition=Q(next_at__isnull=False),
                 name="webhook_delivery_due",
+            ),
+            models.Index(
+                fields=["endpoint", "turn", "next_at", "id"],
+                condition=Q(next_at__isnull=False),
+                name="webhook_delivery_next",
             ),
             models.Index(
                 fields=["endpoint", "subject", "id"],

@@ -28,7 +28,7 @@ from accounts.encryption import SecretUnreadable
 from accounts.models import User
 from catalog import health
 from catalog.admin.widgets import DECIMAL_WIDGET, plain
-from catalog.models import Breaker, Provider, SyncOutcome
+from catalog.models import Breaker, Dialect, Provider, SyncOutcome
 from catalog.providers import ProviderError
 from catalog.providers.registry import client_for
 from catalog.sync import sync
@@ -71,6 +71,9 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_api_key"].required = self.instance.pk is None
+        dialect = self.fields["dialect"]
+        assert isinstance(dialect, forms.ChoiceField)
+        dialect.choices = [choice for choice in Dialect.choices if choice[0] != Dialect.PLAY]
         if self.instance.low_balance is not None:
             self.initial["low_balance"] = plain(self.instance.low_balance)
 
@@ -297,7 +300,8 @@ class ProviderAdmin(ActingAdmin):
         obj.save(update_fields={"api_key", *form.changed_data} - {"new_api_key"})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
-        queryset: QuerySet[Provider] = super().get_queryset(request)
+        # Nothing of the one of sandbox keys is staff's to change.
+        queryset: QuerySet[Provider] = super().get_queryset(request).exclude(dialect=Dialect.PLAY)
         return queryset.annotate(
             known=Count("services"),
             listed=Count("services", filter=Q(services__vanished_at=None)),

@@ -110,12 +110,15 @@ class UpstreamOrder:
     """What is sent to buy: the provider's service id and the panel dialect's parameters.
 
     `reference` is ours, the same at every attempt of one order: dialects that take an idempotency
-    key or a reference of the customer's are given it.
+    key or a reference of the customer's are given it. `quantity` is what all of it comes to, and
+    `rate` what 1000 of that cost (provider's currency): they are ours too, and never sent.
     """
 
     service: str
     fields: Mapping[str, str]
     reference: str = ""
+    quantity: int = 1
+    rate: Decimal = Decimal(0)
 
 
 class UpstreamRefillState(StrEnum):

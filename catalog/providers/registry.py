@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from catalog.models import Dialect, Provider
 from catalog.providers import ProviderClient
 from catalog.providers.panel import PanelClient
+from catalog.providers.play import PlayClient
 from catalog.providers.rest import RestClient
 
 CLIENTS: Mapping[str, Callable[..., ProviderClient]] = {
     Dialect.PANEL: PanelClient,
     Dialect.REST: RestClient,
+    Dialect.PLAY: PlayClient,
 }
 
 

@@ -25,7 +25,14 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.admin.acting import ActingAdmin, ReasonForm, StaffAction
-from accounts.admin.reading import DayRangeFilter, ReadOnlyAdmin, ledger_context, moment, shown
+from accounts.admin.reading import (
+    DayRangeFilter,
+    PlayFilter,
+    ReadOnlyAdmin,
+    ledger_context,
+    moment,
+    shown,
+)
 from accounts.models import Posting, User
 from accounts.money import MAX_BIGINT
 from orders import cancellations, unconfirmed
@@ -131,6 +138,10 @@ SEND_AGAIN = StaffAction(
 )
 
 
+class PlayOrders(PlayFilter):
+    is_play = Q(sandbox=True)
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
     """Nothing of an order is edited: its state and money move together, through the domain."""
@@ -145,6 +156,7 @@ class OrderAdmin(ReadOnlyAdmin, ActingAdmin):
         "created",
     )
     list_filter = (
+        PlayOrders,
         ("status", ChoicesCheckboxFilter),
         ("provider", RelatedDropdownFilter),
         ("source", ChoicesCheckboxFilter),

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
-from django.db.models import Case, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -22,7 +22,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.admin.acting import REASON_LIMIT, ActingAdmin, ReasonForm, StaffAction
-from accounts.admin.reading import ReadOnlyAdmin, moment, shown
+from accounts.admin.reading import PlayFilter, ReadOnlyAdmin, moment, shown
 from accounts.models import User
 from orders import cancellations, refills
 from orders.cancellations import ActionRefused, CancelProblem, CancelRefused
@@ -67,6 +67,10 @@ class OpenFilter(RadioFilter):
                 return queryset.exclude(state__in=self.open_states)
             case _:
                 return queryset.filter(state__in=self.open_states)
+
+
+class PlayRequests(PlayFilter):
+    is_play = Q(order__sandbox=True)
 
 
 class OpenRefills(OpenFilter):
@@ -232,7 +236,7 @@ class RefillAdmin(OfOrderAdmin, ActingAdmin):
         "provider",
         "requested",
     )
-    list_filter = (OpenRefills, ("order__provider", RelatedDropdownFilter))
+    list_filter = (OpenRefills, PlayRequests, ("order__provider", RelatedDropdownFilter))
     ordering = (
         Case(When(state=RefillState.MANUAL, then=Value(0)), default=Value(1)).asc(),
         "pk",
@@ -302,7 +306,7 @@ class CancelRequestAdmin(OfOrderAdmin):
         "provider",
         "requested",
     )
-    list_filter = (OpenCancels, ("order__provider", RelatedDropdownFilter))
+    list_filter = (OpenCancels, PlayRequests, ("order__provider", RelatedDropdownFilter))
     ordering = ("-pk",)
     fieldsets = (
         (

@@ -15,4 +15,8 @@ class Migration(migrations.Migration):
             name='sandbox',
             field=models.BooleanField(default=False, editable=False, verbose_name='sandbox'),
         ),
+        migrations.AddConstraint(
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('sandbox', False), models.Q(('booked', None), ('sent_service', None)), _connector='OR'), name='order_sandbox_apart'),
+        ),
     ]

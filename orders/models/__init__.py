@@ -1,5 +1,6 @@
 """Orders and what belongs to them."""
 
+from orders.models.batches import KeyedBatch
 from orders.models.book import BookReading, Outcome
 from orders.models.events import EventKind, EventSource, OrderEvent
 from orders.models.mass import LineState, MassLine, MassOrder
@@ -23,6 +24,7 @@ __all__ = [
     "EventSource",
     "Evidence",
     "EvidenceKind",
+    "KeyedBatch",
     "LineState",
     "MassLine",
     "MassOrder",

@@ -154,6 +154,11 @@ class Order(models.Model):
                 name="order_refund_within_charge",
             ),
             models.CheckConstraint(condition=Q(quantity__gte=1), name="order_quantity_positive"),
+            # No substitute, and no share in a provider's book, for play money.
+            models.CheckConstraint(
+                condition=Q(sandbox=False) | Q(sent_service=None, booked=None),
+                name="order_sandbox_apart",
+            ),
             models.CheckConstraint(
                 condition=Q(remains=None) | Q(remains__lte=F("quantity")),
                 name="order_remains_within_quantity",

@@ -86,7 +86,8 @@ def _orders(days: list[date]) -> dict[str, Any]:
         str(day): Count("pk", filter=Q(created_at__gte=_midnight(day), created_at__lte=_end(day)))
         for day in days
     }
-    counted = Order.objects.filter(created_at__gte=_midnight(days[0])).aggregate(**counts)
+    real = Order.objects.filter(sandbox=False)
+    counted = real.filter(created_at__gte=_midnight(days[0])).aggregate(**counts)
     numbers = [counted[str(day)] for day in days]
     page = list_page("orders.Order")
     lost = ages()
@@ -124,7 +125,7 @@ def _ages(lost: Ages) -> str:
 
 def _refills() -> dict[str, Any]:
     """Refills that staff do by hand."""
-    manual = Refill.objects.filter(state=RefillState.MANUAL)
+    manual = Refill.objects.filter(state=RefillState.MANUAL, order__sandbox=False)
     return {
         "refills_page": list_page("orders.Refill"),
         "refills": manual.aggregate(number=Count("pk"), oldest=Min("created_at")),
@@ -170,7 +171,7 @@ def _troubles(provider: Provider) -> list[str]:
 
 def _queue(status: Status) -> dict[str, Any]:
     """How many stand there, and since when the oldest of them."""
-    return Order.objects.filter(status=status).aggregate(
+    return Order.objects.filter(status=status, sandbox=False).aggregate(
         number=Count("pk"), oldest=Min("status_changed_at")
     )
 

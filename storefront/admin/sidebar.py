@@ -78,6 +78,9 @@ GROUPS: list[tuple[str | Promise, list[Entry]]] = [
         [
             Entry(_("Customers and staff"), "group", "accounts.User"),
             Entry(_("API keys"), "key", "accounts.ApiKey"),
+            Entry(_("API requests"), "api", "accounts.ApiRequest"),
+            Entry(_("Webhooks"), "webhook", "accounts.WebhookEndpoint"),
+            Entry(_("Webhook deliveries"), "outbox", "accounts.WebhookDelivery"),
             Entry(_("E-mail addresses"), "alternate_email", "account.EmailAddress"),
             Entry(_("Second factors"), "phonelink_lock", "mfa.Authenticator"),
             Entry(_("Groups"), "admin_panel_settings", "auth.Group"),

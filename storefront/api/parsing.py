@@ -25,11 +25,21 @@ class Unreadable(ValueError):
 def parse_json(body: bytes) -> Any:
     """The JSON value, fractions as exact `Decimal`. Raises Unreadable.
 
+    Refused: what `load_json` and `refuse_unstorable` refuse.
+    """
+    value = load_json(body)
+    refuse_unstorable(value)
+    return value
+
+
+def load_json(body: bytes) -> Any:
+    """The JSON value, fractions as exact `Decimal`, whatever its texts hold. Raises Unreadable.
+
     Refused: invalid UTF-8, NaN and Infinity, a name twice in one object, numbers of more than 100
-    digits, nesting deeper than 8, null bytes, halves of surrogate pairs.
+    digits.
     """
     try:
-        value = json.loads(
+        return json.loads(
             body.decode("utf-8-sig"),
             parse_float=_exact_number,
             parse_int=_whole_number,
@@ -40,15 +50,11 @@ def parse_json(body: bytes) -> Any:
         raise Unreadable("nested too deeply") from None
     except (ValueError, ArithmeticError) as error:
         raise Unreadable(str(error)) from None
+
+
+def refuse_unstorable(value: object) -> None:
+    """Raises Unreadable for nesting deeper than 8, null bytes, halves of surrogate pairs."""
     _refuse_unstorable(value, MAX_DEPTH)
-    return value
-
-
-def refuse_unstorable_text(values: Mapping[str, Any]) -> None:
-    """Raises Unreadable when a form's name or text holds a null byte."""
-    for name, value in values.items():
-        _refuse_unstorable(name, 1)
-        _refuse_unstorable(value, 1)
 
 
 def _whole_number(digits: str) -> int:
@@ -144,7 +150,7 @@ class Utf8MultiPartParser(MultiPartParser):
 
 def _storable(form: QueryDict) -> QueryDict:
     try:
-        refuse_unstorable_text(form)
+        refuse_unstorable(form)
     except Unreadable as error:
         raise ParseError(str(error)) from None
     return form

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.utils.cache import patch_cache_control
 from django.utils.http import quote_etag
 from django.views.decorators.http import condition
@@ -112,6 +114,11 @@ def theme(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(_served(settings.STORE_ACCENT)[0], content_type="text/css")
     patch_cache_control(response, public=True, max_age=86_400)
     return response
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Where browsers look for the icon of an answer that names none (an API's JSON)."""
+    return redirect(static("img/mark.svg"))
 
 
 def _luminance(colour: Colour) -> float:

@@ -4,7 +4,9 @@ from django.urls import path
 
 from storefront.pages import (
     api_keys,
+    api_requests,
     catalogue,
+    developers,
     home,
     mass_order,
     order_actions,
@@ -13,11 +15,13 @@ from storefront.pages import (
     profile,
     theme,
     wallet,
+    webhooks,
 )
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("theme.css", theme.theme, name="theme"),
+    path("favicon.ico", theme.favicon),
     path("language/", profile.language, name="set_language"),
     path("services/", catalogue.catalogue, name="catalogue"),
     path("services/<int:pk>/", catalogue.service, name="service"),
@@ -34,8 +38,50 @@ urlpatterns = [
     path("orders/<int:pk>/cancel/", order_actions.cancel, name="order_cancel"),
     path("orders/<int:pk>/pause/", order_actions.pause, name="order_pause"),
     path("orders/<int:pk>/resume/", order_actions.resume, name="order_resume"),
+    path("developers/", developers.developers, name="developers"),
+    path("developers/panel/", developers.panel, name="developers_panel"),
+    path("developers/rest/", developers.rest, name="developers_rest"),
+    path("developers/webhooks/", developers.webhooks, name="developers_webhooks"),
+    path("developers/try/", developers.try_it, name="developers_try"),
+    path("developers/reference/", developers.reference, name="developers_reference"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("settings/", profile.profile, name="profile"),
     path("settings/api-keys/", api_keys.api_keys, name="api_keys"),
+    path("settings/api-keys/new/", api_keys.new_api_key, name="new_api_key"),
+    path("settings/api-keys/play-money/", api_keys.play_money, name="api_keys_play_money"),
+    path("settings/api-keys/<int:pk>/", api_keys.api_key, name="api_key"),
+    path("settings/api-keys/<int:pk>/change/", api_keys.change_api_key, name="change_api_key"),
+    path(
+        "settings/api-keys/<int:pk>/regenerate/",
+        api_keys.regenerate_api_key,
+        name="regenerate_api_key",
+    ),
     path("settings/api-keys/<int:pk>/revoke/", api_keys.revoke_api_key, name="revoke_api_key"),
+    path(
+        "settings/api-keys/<int:pk>/requests/",
+        api_requests.api_key_requests,
+        name="api_key_requests",
+    ),
+    path(
+        "settings/api-keys/<int:pk>/requests/<int:request_pk>/",
+        api_requests.api_key_request,
+        name="api_key_request",
+    ),
+    path("settings/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("settings/webhooks/low/", webhooks.low_wallets, name="low_wallets"),
+    path("settings/webhooks/new/", webhooks.new_webhook, name="new_webhook"),
+    path("settings/webhooks/<int:pk>/", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<int:pk>/change/", webhooks.edit_webhook, name="edit_webhook"),
+    path("settings/webhooks/<int:pk>/secret/", webhooks.rotate_webhook, name="rotate_webhook"),
+    path("settings/webhooks/<int:pk>/switch/", webhooks.switch_webhook, name="switch_webhook"),
+    path("settings/webhooks/<int:pk>/test/", webhooks.test_webhook, name="test_webhook"),
+    path("settings/webhooks/<int:pk>/remove/", webhooks.remove_webhook, name="remove_webhook"),
+    path(
+        "settings/webhooks/deliveries/<int:pk>/", webhooks.webhook_delivery, name="webhook_delivery"
+    ),
+    path(
+        "settings/webhooks/deliveries/<int:pk>/again/",
+        webhooks.replay_webhook,
+        name="replay_webhook",
+    ),
 ]

@@ -139,5 +139,4 @@ def age(moment: datetime) -> SafeString:
 @register.filter
 def order_id(entry: JournalEntry) -> int | None:
     """The order that a movement of money is about, or None."""
-    kind, _colon, number = entry.subject.partition(":")
-    return int(number) if kind == "order" and number.isdigit() else None
+    return entry.order_id

@@ -12,9 +12,19 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from accounts import api_keys, ledger
+from accounts import api_keys, ledger, limits
 from accounts.alerts import alert
-from accounts.models import Alert, ApiKey, ExchangeRate, JournalEntry, Posting, User, Wallet
+from accounts.models import (
+    Alert,
+    ApiKey,
+    ApiRequest,
+    ExchangeRate,
+    JournalEntry,
+    Posting,
+    User,
+    Wallet,
+)
+from accounts.twins import twin_of
 from tests.factories import (
     PASSWORD,
     ExchangeRateFactory,
@@ -305,6 +315,33 @@ def test_suspending_ends_access_and_activating_gives_it_back(client, staff):
     assert [entry[2] for entry in log()] == ["Activated", "Activated", "Suspended"]
 
 
+def test_twins_stand_apart_and_are_left_alone(client, staff):
+    customer = UserFactory()
+    twin = twin_of(customer)
+
+    people = set(client.get(page(User, "changelist")).context["cl"].result_list)
+    twins = set(client.get(page(User, "changelist"), {"money": "play"}).context["cl"].result_list)
+    edited = client.post(page(User, "change", twin.pk), {"email": "taken@example.com"})
+    action(client, User, "suspend_selected", customer, twin)
+
+    assert (people, twins) == ({staff, customer}, {twin})
+    assert edited.status_code == 403
+    assert list(User.objects.filter(is_active=False)) == [customer]
+
+
+def test_customer_can_be_given_limits_of_their_own(client, staff):
+    customer = UserFactory()
+    form = {"email": customer.email, "currency": "USD", "time_zone": "UTC", "is_active": "on"}
+    form |= {f"wallets-{name}_FORMS": "0" for name in ("TOTAL", "INITIAL")}
+
+    bad = client.post(page(User, "change", customer.pk), {**form, "api_per_day": "0"})
+    client.post(page(User, "change", customer.pk), {**form, "api_per_day": "500"})
+
+    api_key, _text = api_keys.issue(User.objects.get(pk=customer.pk), name="a", currency="USD")
+    assert list(bad.context["adminform"].form.errors) == ["api_per_day"]
+    assert limits.limits_of(api_key)[1] == 500
+
+
 def test_nobody_suspends_themselves(client, staff):
     action(client, User, "suspend_selected", staff)
 
@@ -464,6 +501,33 @@ def test_keys_cannot_be_made_or_edited(client, staff):
     ]
 
     assert answers == [403, 403, 403]
+
+
+def test_key_tells_its_terms_and_leads_to_its_requests(client, staff):
+    terms = api_keys.KeyTerms(permissions=["orders:read"], networks=["203.0.113.0/24"])
+    customer = UserFactory(api_per_day=500)
+    api_key, _text = api_keys.issue(customer, name="panel", currency="USD", terms=terms)
+    limits.count(api_key)
+    other, _text = api_keys.issue_sandbox(UserFactory(), name="test", currency="USD")
+    entries = [
+        ApiRequest.objects.create(
+            api_key=each, dialect="panel", action="add", status=200, result="ok", milliseconds=1
+        )
+        for each in (api_key, other)
+    ]
+
+    text = client.get(page(ApiKey, "change", api_key.pk)).content.decode()
+    [link] = re.findall(r'href="([^"]*/apirequest/[^"]+)"', text.partition("requests")[2])
+
+    assert "Read orders and refills" in text
+    assert "203.0.113.0/24" in text
+    assert "1 / 500" in text
+    assert api_key.digest not in text
+    assert list(client.get(link).context["cl"].result_list) == [entries[0]]
+    assert client.get(page(ApiRequest, "change", entries[1].pk)).status_code == 200
+    assert (
+        client.post(page(ApiRequest, "delete", entries[1].pk), {"post": "yes"}).status_code == 403
+    )
 
 
 def test_address_can_be_marked_as_verified(client, staff):

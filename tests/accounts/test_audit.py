@@ -14,6 +14,7 @@ from django.db import connection
 
 from accounts import ledger
 from accounts.audit import RULES as LEDGER_RULES
+from catalog.audit import RULES as CATALOGUE_RULES
 from orders.audit import RULES as ORDER_RULES
 from orders.refunds import move_and_refund
 from orders.statuses import Status
@@ -88,12 +89,12 @@ def test_healthy_shop_adds_up_in_a_constant_number_of_queries(
 ):
     WalletFactory(funds=0)
     # One a rule, and one more for each further table that a rule looks into.
-    with django_assert_num_queries(len(LEDGER_RULES) + len(ORDER_RULES) + 5):
+    with django_assert_num_queries(len(LEDGER_RULES) + len(ORDER_RULES) + 6):
         assert findings() == []
     for _ in range(3):
         OrderFactory()
 
-    with django_assert_num_queries(len(LEDGER_RULES) + len(ORDER_RULES) + 5):
+    with django_assert_num_queries(len(LEDGER_RULES) + len(ORDER_RULES) + 6):
         assert findings() == []
 
 
@@ -107,6 +108,18 @@ def test_missing_trigger_is_found(db):
             name = "ledger_posting_sealed"
 
     assert [f.subject for rule in LEDGER_RULES for f in rule()] == [name]
+
+
+def test_missing_trigger_of_the_catalogue_is_found(db):
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER TABLE catalog_service DISABLE TRIGGER catalog_service_shown")
+            name = "catalog_service_shown"
+        else:
+            cursor.execute("DROP TRIGGER catalog_service_shown_update")
+            name = "catalog_service_shown_update"
+
+    assert [f.subject for rule in CATALOGUE_RULES for f in rule()] == [name]
 
 
 def test_unbalanced_entry_is_found(wallet, damage):
@@ -269,8 +282,10 @@ def test_order_that_moved_anothers_wallet_is_found(order, wallet):
 def test_command_says_in_short_that_all_is_well(order, capsys):
     call_command("audit_ledger", no_color=True)
 
+    rules = len(CATALOGUE_RULES) + len(LEDGER_RULES) + len(ORDER_RULES)
     assert capsys.readouterr().out == (
-        "Checking 3 entries, 6 postings, 1 wallets, 1 orders, 19 rules.\nEverything adds up.\n"
+        f"Checking 3 entries, 6 postings, 1 wallets, 1 orders, {rules} rules.\n"
+        "Everything adds up.\n"
     )
 
 
@@ -309,7 +324,7 @@ def test_command_prints_json_for_programs(wallet, damage, capsys):
         "postings": 4,
         "wallets": 1,
         "orders": 0,
-        "rules": len(LEDGER_RULES) + len(ORDER_RULES),
+        "rules": len(CATALOGUE_RULES) + len(LEDGER_RULES) + len(ORDER_RULES),
     }
     assert damaged["findings"][-1] == {
         "rule": "wallet_balance_wrong",

@@ -19,8 +19,11 @@ django.setup()
 
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import F
+from django.http import HttpResponse
+from django.test import Client
 
-from accounts import ledger
+from accounts import api_keys, ledger
 from accounts.models import ExchangeRate, User
 from catalog import listing
 from catalog.models import Provider, Service
@@ -87,6 +90,30 @@ def measure_catalogue(folder: Path) -> None:
         )
 
 
+def measure_services() -> None:
+    """A reseller's program that asks for all services, through all that the API does."""
+    limits = {"api_per_minute": 10**6, "api_per_day": 10**6}
+    user = User.objects.create_user("program@example.com", **limits)
+    _, key = api_keys.issue(user, name="bench", currency="XAF")
+    client = Client(
+        SERVER_NAME="localhost", headers={"X-API-Key": key, "Accept-Encoding": "gzip, zstd"}
+    )
+    shown = Service.objects.filter(pk=Service.objects.orderable().values("pk")[:1])
+
+    def get(**headers: str) -> HttpResponse:
+        return client.get("/api/v1/services", headers=headers)
+
+    def get_after_change() -> None:
+        shown.update(max_quantity=F("max_quantity") + 1)
+        get()
+
+    get()
+    took(f"GET /services of {SERVICES:,}, right after a change", get_after_change, times=3)
+    took("  again: the prepared bytes", get, times=20)
+    tag = get().headers["ETag"]
+    took("  again, with their ETag: 304", lambda: get(**{"If-None-Match": tag}), times=20)
+
+
 def place(customer: User, service: Service, count: int) -> None:
     draft = OrderDraft(
         service_id=service.pk, values={"link": "https://example.com/a", "quantity": 1000}
@@ -128,6 +155,7 @@ def main() -> None:
     ExchangeRate.objects.create(base="USD", quote="XAF", rate=Decimal(600))
     with tempfile.TemporaryDirectory() as folder:
         measure_catalogue(Path(folder))
+    measure_services()
     measure_orders()
     print(json.dumps(results))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.running import Running, run
+from tests.running import Running
 
 FLAGS = [
     "--no-sandbox",
@@ -20,14 +19,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The whole store as `make run` starts it; its provider delivers in a few seconds."""
-    data: Path = tmp_path_factory.mktemp("store")
-    with run(data, SANDBOX_SPEED="300") as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -164,6 +164,7 @@ def kill_sentinel(leader):
 
 
 @pytest.mark.parametrize("harm", [freeze, kill_sentinel])
+@pytest.mark.postgresql  # whichever database the queue is in
 def test_queue_that_works_no_more_is_started_anew_as_a_whole(supervisor, tmp_path, harm):
     sign = tmp_path / "worker.alive"
     [child] = supervisor._children

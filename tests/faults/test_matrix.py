@@ -11,7 +11,7 @@ from django.conf import settings
 
 from tests.processes import OURS
 
-ROWS = ("funds_for_ten", "web_master_killed", "cluster_killed", "database_killed", "wallet_held")
+ROWS = ("cluster_killed", "database_killed")
 
 pytestmark = pytest.mark.process
 

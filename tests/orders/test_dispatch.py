@@ -578,6 +578,7 @@ def test_every_type_sends_its_own_fields(sandbox, provider, order_type):
 def test_subscription_is_told_its_posts():
     fields = {"min": "10", "max": "20", "delay": "0", "old_posts": "5"}
     order = Order(
+        provider=Provider(),
         service=Service(external_id="77"),
         type=ServiceType.SUBSCRIPTIONS,
         link="someone",

@@ -9,14 +9,15 @@ import pytest
 from django_q.models import OrmQ
 
 from accounts.ledger import InsufficientFunds
-from accounts.models import Posting
+from accounts.models import Posting, User
 from catalog.listing import ServiceNotFound, ServiceUnavailable
 from catalog.models import SameLink
 from catalog.order_types import ORDER_TYPES, ServiceType
 from orders import mass, tasks
 from orders.checkout import InvalidOrder, LinkBusy, place_order
-from orders.mass import Agreed, ColumnsWrong, Fault, LineDearer, TableRefused
+from orders.mass import Agreed, ColumnsWrong, Fault, TableRefused
 from orders.models import LineState, MassLine, MassOrder, Order, Source
+from orders.refusals import LineDearer
 from orders.requests import OrderDraft, Problem, ProblemCode
 from tests.factories import (
     ExchangeRateFactory,
@@ -517,6 +518,17 @@ def test_tick_picks_up_what_nobody_was_woken_for(confirmed):
     tasks.beat()
 
     assert "orders.tasks.place_mass_order" in [job.func() for job in OrmQ.objects.all()]
+
+
+def test_place_waits_while_the_customer_is_suspended(confirmed, customer, books):
+    User.objects.filter(pk=customer.pk).update(is_active=False)
+
+    assert mass.place(confirmed.pk) is False
+
+    assert Order.objects.count() == 0
+    User.objects.filter(pk=customer.pk).update(is_active=True)
+    mass.place(confirmed.pk)
+    assert Order.objects.count() == 3
 
 
 def test_place_of_an_unknown_mass_order_does_nothing(db):

@@ -83,7 +83,7 @@ from tests.books import breaches
 from tests.factories import ProviderFactory, ServiceFactory, StaffFactory, WalletFactory
 from tests.orders.upstream import Crash, Habit, Sold, Upstream
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "10"))
 STEPS = int(os.environ.get("MODEL_STEPS", "30"))
 BOOKS_EVERY = int(os.environ.get("MODEL_BOOKS_EVERY", "5"))
 FUNDS = Decimal(10_000)
@@ -551,6 +551,7 @@ def _move_only(order: Order, to: Status, amount: Decimal, *, reason: str = "", *
     return move(order, to, note=reason, **changes)
 
 
+@pytest.mark.sqlite  # whether the model would find it does not depend on the database
 @pytest.mark.parametrize(
     "broken", [SendsUnknownAgain, PaysBackTwice, CommitsTooEarly, ForgetsTheRefund]
 )

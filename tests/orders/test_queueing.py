@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from catalog.models import SameLink
 from catalog.order_types import ServiceType
 from orders import dispatch, queueing, tasks
@@ -71,7 +72,7 @@ def test_running_order_holds_its_link(service, status):
     waits = place(service)
 
     assert list(dispatch.due()) == []
-    assert queueing.is_taken(service, KEY)
+    assert queueing.is_taken(service, KEY, by=User())
     assert queueing.waits_for(waits) is not None
 
 
@@ -173,8 +174,8 @@ def test_waiting_is_one_query_however_many_and_none_without_pending_ones(service
 
 
 def test_link_is_free_without_orders_and_without_a_key(service):
-    assert not queueing.is_taken(service, KEY)
+    assert not queueing.is_taken(service, KEY, by=User())
     place(service, key="")
-    assert not queueing.is_taken(service, "")
+    assert not queueing.is_taken(service, "", by=User())
     place(service)
-    assert queueing.is_taken(service, KEY)
+    assert queueing.is_taken(service, KEY, by=User())

@@ -6,6 +6,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.clock import from_now
 from catalog.order_types import ServiceType
@@ -339,7 +341,10 @@ def test_widest_gap_is_searched_with_ten_calls_of_a_hundred_ids(sandbox, provide
     lose(provider, sandbox, Kind.RESET)
     calls = len(sandbox.calls)
 
-    reconciliation.reconcile(provider)
+    with CaptureQueriesContext(connection) as statements:
+        reconciliation.reconcile(provider)
+
+    assert len(statements) < 100  # not one for each of the thousand ids
 
     asked = [call["orders"].split(",") for call in list(sandbox.calls)[calls:] if "orders" in call]
     assert [len(ids) for ids in asked] == [100] * 10

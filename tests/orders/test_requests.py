@@ -206,7 +206,7 @@ def test_quantity_may_be_exactly_a_limit():
 
 def test_zero_is_never_sold_even_where_the_provider_names_no_minimum():
     assert problems({"link": LINK, "quantity": 0}, minimum=0) == [
-        ("quantity", ProblemCode.TOO_SMALL, {"minimum": 0, "maximum": 10_000})
+        ("quantity", ProblemCode.TOO_SMALL, {"minimum": 1, "maximum": 10_000})
     ]
 
 

@@ -316,7 +316,7 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_provider_has_one_job_at_a_time_whatever_its_kind(sandbox, provider, order, kind):
     make_due()
-    with tasks._alone(f"provider-{provider.pk}"):
+    with jobs.alone(f"provider-{provider.pk}"):
         kind(provider.pk)
 
     assert (len(sandbox.calls), queued()) == (0, [])

@@ -508,7 +508,7 @@ def test_batch_of_endings_costs_a_bounded_number_of_queries(sandbox, provider, o
     with CaptureQueriesContext(connection) as queries:
         assert follow(provider) == 5
 
-    assert len(queries) <= 17 + 5 * 18
+    assert len(queries) <= 17 + 5 * 20
 
 
 def test_one_bad_id_for_which_all_are_refused_costs_the_others_nothing(

@@ -21,9 +21,9 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule, Task
 from django_q.signing import SignedPackage
 
-from accounts import api_keys
+from accounts import api_keys, webhooks
 from accounts.alerts import alert
-from accounts.models import ApiKey
+from accounts.models import ApiKey, ApiRequest, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from catalog.models import Breaker, Provider, SyncOutcome, SyncRecord
 from orders.models import BookReading, CancelRequest, Order, Outcome, Refill, RefillState
 from orders.refunds import move_and_refund
@@ -67,7 +67,19 @@ def fill(number):
     ManualPriceFactory(service=order.service)
     SyncRecord.objects.create(provider=order.provider, outcome=SyncOutcome.CHANGED)
     ExchangeRateFactory(actor=staff)
-    api_keys.issue(customer, name="panel", currency="USD")
+    api_key, _text = api_keys.issue(customer, name="panel", currency="USD")
+    ApiRequest.objects.create(
+        api_key=api_key, dialect="rest", action="x", status=200, result="ok", milliseconds=1
+    )
+    endpoint, _secret = webhooks.create(
+        customer, url="https://shop.example/hook", events=["order.created"]
+    )
+    webhooks.send_test(endpoint)
+    endpoint = WebhookEndpoint.objects.create(
+        user=customer, url="https://example.com/hook", secret="whsec_TOPSECRETSEED"
+    )
+    event = WebhookEvent.objects.create(user=customer, type="order.created", body="{}")
+    WebhookDelivery.objects.create(event=event, endpoint=endpoint)
     alert("sync_failed", subject=f"order:{order.pk}", message="time-out")
     EmailAddress.objects.create(user=customer, email=customer.email)
     Authenticator.objects.create(

@@ -32,6 +32,7 @@ def production(settings):
     settings.ENCRYPTION_KEYS = [SOUND_KEY]
     settings.ALLOWED_HOSTS = ["shop.example.com"]
     settings.CACHES = cache("db.DatabaseCache")
+    settings.WEBHOOK_ALLOW_PRIVATE = False
     return settings
 
 
@@ -58,6 +59,7 @@ def test_production_with_its_own_secrets_is_accepted(production):
         ("ALLOWED_HOSTS", [], "E013"),
         ("CACHES", cache("locmem.LocMemCache"), "E014"),
         ("CACHES", cache("dummy.DummyCache"), "E014"),
+        ("WEBHOOK_ALLOW_PRIVATE", True, "E015"),
     ],
 )
 def test_production_refuses(production, setting, value, error):

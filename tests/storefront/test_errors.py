@@ -14,17 +14,22 @@ from django.utils import translation
 import accounts
 import catalog
 import orders
-from accounts.api_keys import AccountSuspended, InvalidApiKey
+from accounts.api_keys import AccountSuspended, InvalidApiKey, NotPermitted
 from accounts.encryption import SecretUnreadable
 from accounts.exchange import RateMissing
 from accounts.ledger import EntryKeyReused, InsufficientFunds, UnbalancedEntry
+from accounts.limits import TooManyRequests
 from accounts.models import ApiKey
+from accounts.webhook_urls import UrlRefused
+from accounts.webhooks import WebhookNotFound, WebhookRefused
 from catalog.listing import ServiceNotFound, ServiceUnavailable
 from catalog.order_types import FIELDS
 from catalog.pricing import NotPriced, Price, Quote
 from catalog.providers import OutcomeUnknown
+from orders.bulk import TooManyOrders
 from orders.cancellations import ActionRefused, CancelProblem, CancelRefused
 from orders.checkout import (
+    IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
     InvalidOrder,
@@ -34,10 +39,12 @@ from orders.checkout import (
 )
 from orders.dripfeed import SeriesRefusal, SeriesRefused
 from orders.listing import OrderNotFound
-from orders.mass import ColumnsWrong, Fault, LineDearer, TableRefused
+from orders.mass import ColumnsWrong, Fault, TableRefused
 from orders.models import Order
 from orders.moves import MoveNotAllowed
+from orders.play import WrongAccount, WrongProvider
 from orders.refills import RefillNotFound, RefillProblem, RefillRefused
+from orders.refusals import LineDearer
 from orders.requests import InvalidRequest, Problem, ProblemCode
 from storefront.api.panel import texts
 from storefront.errors import TABLE, describe, label_of, problem_text
@@ -92,6 +99,8 @@ def test_table_knows_every_exception_of_the_domain():
     [
         (InvalidApiKey(), "invalid_api_key", 401),
         (AccountSuspended(ApiKey(pk=1)), "account_suspended", 403),
+        (NotPermitted("orders:write"), "permission_denied", 403),
+        (TooManyRequests(30), "rate_limited", 429),
         (
             InsufficientFunds(required=Decimal(2), available=Decimal(1), currency="USD"),
             "insufficient_balance",
@@ -105,6 +114,8 @@ def test_table_knows_every_exception_of_the_domain():
         (InvalidRequest(REQUIRED), "validation_error", 422),
         (InvalidIdempotencyKey(), "invalid_idempotency_key", 422),
         (IdempotencyKeyReused(), "idempotency_key_reused", 422),
+        (IdempotencyKeyInUse(), "idempotency_key_in_use", 409),
+        (TooManyOrders(101), "too_many_orders", 422),
         (PriceRaised(QUOTE), "price_changed", 409),
         (LineDearer(Decimal("1.5"), "USD"), "price_changed", 409),
         (ColumnsWrong(("service", "link")), "invalid_table", 422),
@@ -124,9 +135,15 @@ def test_table_knows_every_exception_of_the_domain():
         (CancelRefused(CancelProblem.REFUSED), "not_cancellable", 400),
         (CancelRefused(CancelProblem.REQUESTED), "cancel_requested", 409),
         *((SeriesRefused(reason), "series_refused", 409) for reason in SeriesRefusal),
+        (WebhookRefused({"url": ["why", "more"]}), "validation_error", 422),
+        (WebhookRefused({"delivery": ["why"]}), "webhook_refused", 409),
+        (WebhookNotFound("1"), "webhook_not_found", 404),
+        (UrlRefused("why"), "validation_error", 422),
         (UnbalancedEntry(), "server_error", 500),
         (EntryKeyReused("order:1:charge"), "server_error", 500),
         (MoveNotAllowed(), "server_error", 500),
+        (WrongAccount(), "server_error", 500),
+        (WrongProvider(), "server_error", 500),
         (OutcomeUnknown("provider Example"), "server_error", 500),
         (SecretUnreadable(), "server_error", 500),
         (RuntimeError("internals"), "server_error", 500),

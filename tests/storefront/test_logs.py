@@ -17,6 +17,7 @@ KEY = "sk_" + "a1B2" * 10
     ("text", "masked"),
     [
         (f"key {KEY} was used", "key sk_a1B2*** was used"),
+        (f"signed with whsec_{'aB1+' * 8}.", "signed with whsec_***."),
         (
             "GET /api/v2?action=add&key=abcdef123&service=1",
             "GET /api/v2?action=add&key=***&service=1",
@@ -24,6 +25,8 @@ KEY = "sk_" + "a1B2" * 10
         ("POST /x?api_key=abc", "POST /x?api_key=***"),
         ('{"key": "abc", "action": "balance"}', '{"key": "***", "action": "balance"}'),
         ("{'password': 'abc', 'email': 'a@b.c'}", "{'password': '***', 'email': 'a@b.c'}"),
+        ('{"token":["abc"],"x":1}', '{"token":["***"],"x":1}'),
+        ('{"key": "", "x": "y"}', '{"key": "", "x": "y"}'),
         ('{"password": "two words", "x": 1}', '{"password": "***", "x": 1}'),
         ("Authorization: Bearer abc.def", "Authorization: ***"),
         ("sent with Bearer abc.def", "sent with Bearer ***"),

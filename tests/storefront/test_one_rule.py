@@ -1,6 +1,6 @@
 """Each rule once, through the website's forms, the REST dialect and the panel dialect.
 
-A case says what is there, what is asked for, and what must come of it; the three fronts below know
+A case says what is there, what is asked for, and what must come of it; the fronts below know
 only how to ask. A refusal changes nothing, whichever front was asked, and says why in the front's
 own words; what is accepted has the same effect, to the millionth.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -169,6 +170,19 @@ class Panel:
 
     def _answer(self, answer: Mapping[str, Any]) -> Answer:
         return Answer("error" not in answer, answer.get("error", ""))
+
+
+class PanelBatch(Panel):
+    """The same program, which sends its order in a batch."""
+
+    def place(self, service: object, values: Mapping[str, Any]) -> Answer:
+        orders = json.dumps([{"service": service, **values}])
+        answer = self._ask("add_bulk", orders=orders)
+        if set(answer) == {"error"}:
+            return self._answer(answer)
+        placed = self._answer(answer["0"])
+        assert placed.accepted or placed.words.startswith("Order 1: ")
+        return Answer(placed.accepted, placed.words.removeprefix("Order 1: "))
 
 
 Front = Website | Rest | Panel
@@ -620,9 +634,14 @@ LOOKING = [
 # --- the test ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("front", [Website, Rest, Panel], ids=lambda front: front.name)
 @pytest.mark.parametrize(
-    "case", [*PLACING, *REFILLS, *CANCELS, *LOOKING], ids=lambda case: case.name
+    ("case", "front"),
+    [
+        *product([*PLACING, *REFILLS, *CANCELS, *LOOKING], [Website, Rest, Panel]),
+        # How a missing field is told is the single order's business.
+        *product([case for case in PLACING if " without " not in case.name], [PanelBatch]),
+    ],
+    ids=lambda one: one.name if isinstance(one, Case) else one.__name__,
 )
 def test_rule_is_the_same_through_every_front(case: Case, front: type[Front]) -> None:
     shop = Shop(WalletFactory())
@@ -649,7 +668,7 @@ def expected(
         placed = Order.objects.latest("pk")
         charge: Decimal = effect["charge"]
         assert (placed.source, placed.status, placed.charge) == (
-            {Website: "web", Rest: "rest", Panel: "panel"}[front],
+            {Website: "web", Rest: "rest", Panel: "panel", PanelBatch: "panel"}[front],
             Status.PENDING,
             charge,
         )

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from django_q.models import Schedule
 
 from storefront import preparing, schedules
+from storefront.static_storage import HashedFiles
 
 
 @pytest.fixture
@@ -58,6 +59,13 @@ def test_static_files_are_collected_again_where_the_collected_are_gone(static, s
 
 def installed():
     return {(s.name, s.func, s.schedule_type, s.minutes, s.repeats) for s in Schedule.objects.all()}
+
+
+def test_static_files_are_compressed_quickly():
+    """Brotli, where it is installed, would hold a start up for a minute."""
+    compressor = HashedFiles().create_compressor(quiet=True)
+
+    assert (compressor.use_gzip, compressor.use_brotli) == (True, False)
 
 
 @pytest.mark.django_db

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,22 +15,51 @@ from django.conf import settings
 
 from tests import production
 from tests.processes import descendants, environment, eventually, is_running
-from tests.running import COMMAND, run
+from tests.running import COMMAND, Running, run
 from tests.sandbox import free_port
 
 pytestmark = pytest.mark.process
 
+JSON = {"Content-Type": "application/json"}
 
-def test_store_runs_stops_without_orphans_and_keeps_its_data(tmp_path):
-    with run(tmp_path) as store:
+
+def use_keys(store: Running) -> set[str]:
+    """Send keys in each way, good and wrong, and have a webhook's secret made: what nobody may
+    find afterwards."""
+    texts = {store.key, "sk_" + "wRong123" * 5, *re.findall(r"sk_test_\w+", store.banner)}
+    for text in texts:
+        for path, body, headers in (
+            (f"/api/v2?key={text}&action=add&link={text}&service=1&quantity=x", None, {}),
+            ("/api/v2", f"key={text}&action={text}".encode(), {}),
+            ("/api/v2", f'{{"key": "{text}", "action": '.encode(), JSON),
+            ("/api/v2", f'{{"key": "{text}", "action": "status"}}'.encode(), JSON),
+            (f"/api/v1/orders/{text}?key={text}", None, {"X-API-Key": text}),
+            ("/api/v1/balance", None, {"Authorization": f"Bearer {text}"}),
+            (f"/nowhere?key={text}", None, {"X-API-Key": text}),
+            ("/api/v1/orders", f'{{"link": "{text}"}}'.encode(), {"X-API-Key": text, **JSON}),
+        ):
+            store.ask(path, body, headers)
+    hook = b'{"url": "http://127.0.0.1/", "events": ["order.updated"]}'
+    made = json.loads(store.ask("/api/v1/webhooks", hook, {"X-API-Key": store.key, **JSON}))
+    return texts | {made["secret"], made["secret"].removeprefix("whsec_")}
+
+
+def test_store_runs_stops_without_orphans_and_keeps_its_data_but_no_secret(tmp_path):
+    with run(tmp_path, LOG_LEVEL="DEBUG") as store:
         assert store.answers()
         balance = store.panel(action="balance")
+        secrets = use_keys(store)
 
         children = store.end(signal.SIGTERM)
 
         assert len(children) >= 6  # sandbox, website with two, worker with its own
         assert not any(map(is_running, children))
         assert store.process.returncode == 0
+
+    # Of keys and secrets, nothing in what any process wrote, nor in any file of the store.
+    files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert [text for text in secrets if text in store.log or text.encode() in files] == []
+    assert ("Not Found: /nowhere" in store.log, store.key[:11].encode() in files) == (True, True)
 
     with run(tmp_path) as again:
         assert again.panel(action="balance") == balance

@@ -67,11 +67,20 @@ def test_seed_tells_api_keys_that_work_one_for_each_funded_wallet(seed):
         wallet.currency: (wallet.currency, {"id": wallet.pk, "balance": str(wallet.balance)})
         for wallet in Wallet.objects.filter(user=customer["id"])
     }
-    assert {w.currency: w.balance for w in Wallet.objects.all()} == {
+    assert {w.currency: w.balance for w in Wallet.objects.filter(user=customer["id"])} == {
         "XAF": Decimal(500_000),
         "TRY": Decimal(25_000),
         "USD": Decimal(1_000),
     }
+
+
+def test_seed_tells_a_sandbox_key_that_acts_for_the_customers_twin(seed):
+    [customer] = seed()["customers"]
+
+    key = api_keys.authenticate(customer["sandbox_key"], address="")
+
+    assert (key.sandbox, key.user.email) == (True, customer["email"])
+    assert key.customer.sandbox_of_id == customer["id"]
 
 
 def test_seed_fills_the_catalogue_with_services_of_every_sold_type(seed):
@@ -107,14 +116,15 @@ def test_seed_again_makes_a_changed_login_work_as_told(seed):
     user = User.objects.get(pk=customer["id"])
     user.set_password("another password")
     user.save()
-    ApiKey.objects.get(currency="USD").delete()
+    ApiKey.objects.get(currency="USD", sandbox=False).delete()
+    api_keys.revoke(ApiKey.objects.get(sandbox=True))
     api_keys.revoke(ApiKey.objects.get(currency="XAF"))
 
     [again] = seed()["customers"]
 
     assert again == customer
     assert Client().login(username=customer["email"], password=customer["password"])
-    for text in customer["api_keys"].values():
+    for text in (*customer["api_keys"].values(), customer["sandbox_key"]):
         api_keys.authenticate(text, address="")
 
 
@@ -188,6 +198,7 @@ def test_seed_tells_people_in_lines(db):
     assert staff.startswith("staff@example.com  demo-")
     assert customer.startswith("customer@example.com  demo-")
     assert [line.split()[:3] for line in keys] == [
-        ["API", "key", currency] for currency in ("XAF", "TRY", "USD")
+        *(["API", "key", currency] for currency in ("XAF", "TRY", "USD")),
+        ["Sandbox", "key", "USD"],
     ]
     assert services.endswith("services can be ordered")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from accounts import ledger
 from accounts.models import ApiKey, Permission
 from catalog.facts import average_time
-from catalog.listing import catalogue
+from catalog.listing import Listed
 from orders import cancellations, listing, refills
+from orders.bulk import place_many
 from orders.cancellations import CancelRefused
-from orders.checkout import InvalidIdempotencyKey, place_order
+from orders.checkout import Placed, place_order, read_idempotency_key
 from orders.listing import OrderNotFound
 from orders.models import Order, Refill, Source
 from orders.moves import by_customer
 from orders.refills import RefillRefused
 from orders.requests import OrderDraft
+from storefront.api import prepared
+from storefront.api.batches import read_batch
+from storefront.api.conditional import Content
 from storefront.api.panel import texts
-from storefront.api.rendering import exact_text
+from storefront.api.rendering import dumps, exact_text
 
 MAX_ORDERS = 100
 
@@ -42,8 +46,12 @@ class Action:
     permission: Permission
 
 
-def services(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
-    """Every service that can be ordered now."""
+def services(api_key: ApiKey, params: Params) -> Content:
+    """Every service that can be ordered now, as prepared bytes."""
+    return prepared.services("panel", api_key.currency, _list)
+
+
+def _list(catalogue: Sequence[Listed]) -> list[dict[str, Any]]:
     return [
         {
             "service": listed.service.pk,
@@ -59,7 +67,7 @@ def services(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
             "description": listed.service.shown_description,
             "average_time": average_time(listed.service),
         }
-        for listed in catalogue(api_key.currency)
+        for listed in catalogue
     ]
 
 
@@ -73,30 +81,33 @@ def _add(api_key: ApiKey, params: Params) -> dict[str, Any]:
             client_ref=params.get("client_ref", ""),
         ),
         source=Source.PANEL,
-        idempotency_key=_idempotency_key(params),
+        idempotency_key=read_idempotency_key(params.get("idempotency_key")),
         api_key=api_key,
     )
     return {"order": placed.order.pk}
 
 
-def _idempotency_key(params: Params) -> str | None:
-    # Forms send what they do not use as "".
-    match params.get("idempotency_key"):
-        case None | "":
-            return None
-        case str() as text:
-            return text
-        case bool():
-            raise InvalidIdempotencyKey
-        case int() as number:
-            return str(number)
-        case _:
-            raise InvalidIdempotencyKey
+def _add_bulk(api_key: ApiKey, params: Params) -> dict[str, Any]:
+    batch = place_many(
+        customer=api_key.customer,
+        currency=api_key.currency,
+        items=read_batch(params.get("orders"), service="service"),
+        source=Source.PANEL,
+        api_key=api_key,
+        idempotency_key=read_idempotency_key(params.get("idempotency_key")),
+    )
+    return {
+        str(place): {"order": outcome.order.pk}
+        if isinstance(outcome, Placed)
+        # People count from 1.
+        else {"error": f"Order {place + 1}: {texts.error_text(outcome)}"}
+        for place, outcome in enumerate(batch.outcomes)
+    }
 
 
 def _status(api_key: ApiKey, params: Params) -> dict[str, Any]:
     if (several := params.get("orders")) not in (None, ""):
-        asked = _ids(several)
+        asked = [each.text for each in _ids(several)]
         found = listing.find_many(api_key.customer, asked)
         return {
             text: _status_of(found[text]) if text in found else {"error": texts.INVALID_ORDER_ID}
@@ -106,21 +117,32 @@ def _status(api_key: ApiKey, params: Params) -> dict[str, Any]:
     return _status_of(listing.find(api_key.customer, str(params.get("order"))))
 
 
-def _ids(value: Any) -> list[str]:
-    """The ids as texts: comma-separated, or a JSON list of texts and numbers.
+@dataclass(frozen=True)
+class _Id:
+    """An id as text, and as programs read it in lists: a number, or what was sent for one."""
 
-    Raises TooManyOrders.
-    """
-    parts = value if isinstance(value, list) else str(value).split(",")
-    texts = [text for part in parts if (text := str(part).strip())]
-    if len(texts) > MAX_ORDERS:
+    text: str
+    echo: Any
+
+
+def _ids(value: Any) -> list[_Id]:
+    """The ids: comma-separated, or a JSON list of texts and numbers. Raises TooManyOrders."""
+    if isinstance(value, str):
+        value = value.split(",")
+    parts = value if isinstance(value, list) else [value]
+    ids = [one for part in parts if (one := _id(part)).text]
+    if len(ids) > MAX_ORDERS:
         raise TooManyOrders
-    return texts
+    return ids
 
 
-def _as_asked(text: str) -> int | str:
-    """An order's id as programs read it in lists; what is no number stays as it was sent."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
+def _id(part: Any) -> _Id:
+    if not isinstance(part, str):
+        # Of what is neither text nor number the JSON is nobody's id.
+        return _Id(dumps(part).decode(), part)
+    text = part.strip()
+    is_short_number = text.isascii() and text.isdigit() and len(text) < 20
+    return _Id(text, int(text) if is_short_number else text)
 
 
 def _status_of(order: Order) -> dict[str, str]:
@@ -145,7 +167,7 @@ def _refill(api_key: ApiKey, params: Params) -> Any:
             refills.request(listing.find(api_key.customer, str(params.get("order"))), by=by)
         )
     asked = _ids(several)
-    found = listing.find_many(api_key.customer, asked)
+    found = listing.find_many(api_key.customer, [each.text for each in asked])
 
     def answer(text: str) -> dict[str, Any]:
         try:
@@ -153,9 +175,9 @@ def _refill(api_key: ApiKey, params: Params) -> Any:
                 raise OrderNotFound(text)
             return _made(refills.request(found[text], by=by))
         except (OrderNotFound, RefillRefused) as refused:
-            return no_refill(refused)
+            return no_refill(texts.error_text(refused))
 
-    return [{"order": _as_asked(text), **answer(text)} for text in asked]
+    return [{"order": each.echo, **answer(each.text)} for each in asked]
 
 
 def _made(refill: Refill) -> dict[str, str]:
@@ -163,30 +185,33 @@ def _made(refill: Refill) -> dict[str, str]:
     return {"refill": str(refill.pk), "status": "completed"}
 
 
-def no_refill(error: Exception) -> dict[str, Any]:
-    """A refused refill, in the shape that it has whatever the reason."""
-    return {"refill": None, "status": "rejected", "error": texts.error_text(error)}
+def no_refill(text: str) -> dict[str, Any]:
+    """A refused refill, in the shape that it has whatever the reason, which the text tells."""
+    return {"refill": None, "status": "rejected", "error": text}
 
 
 def _refill_status(api_key: ApiKey, params: Params) -> Any:
     if (several := params.get("refills")) in (None, ""):
         asked = str(params.get("refill")).strip()
-        if not refills.is_refill_id(asked):
+        if not _counts(asked):
             raise InvalidRefillId
         return _refill_state(refills.find(api_key.customer, asked))
-    ids = _ids(several)
+    ids = [each.text for each in _ids(several)]
     found = refills.find_many(api_key.customer, ids)
     return [
         _refill_state(found[text])
         if text in found
         else {
             "refill": text,
-            "error": texts.REFILL_NOT_FOUND
-            if refills.is_refill_id(text)
-            else texts.INVALID_REFILL_ID,
+            "error": texts.REFILL_NOT_FOUND if _counts(text) else texts.INVALID_REFILL_ID,
         }
         for text in ids
     ]
+
+
+def _counts(text: str) -> bool:
+    """Whether it is a number from 1 on, however large: of a refill that there may be one day."""
+    return text.isascii() and text.isdigit() and text.strip("0") != ""
 
 
 def _refill_state(refill: Refill) -> dict[str, str]:
@@ -196,10 +221,10 @@ def _refill_state(refill: Refill) -> dict[str, str]:
 
 def _cancel(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
     by = by_customer(api_key.customer, api_key)
-    asked = _ids(params.get("orders") or "")
-    if not asked:
+    if (several := params.get("orders")) in (None, ""):
         raise OrderNotFound
-    found = listing.find_many(api_key.customer, asked)
+    asked = _ids(several)
+    found = listing.find_many(api_key.customer, [each.text for each in asked])
 
     def answer(text: str) -> int | dict[str, str]:
         try:
@@ -210,12 +235,13 @@ def _cancel(api_key: ApiKey, params: Params) -> list[dict[str, Any]]:
             return {"error": texts.error_text(refused)}
         return 1
 
-    return [{"order": _as_asked(text), "cancel": answer(text)} for text in asked]
+    return [{"order": each.echo, "cancel": answer(each.text)} for each in asked]
 
 
 ACTIONS: Mapping[str, Action] = {
     "services": Action(services, Permission.SERVICES_READ),
     "add": Action(_add, Permission.ORDERS_WRITE),
+    "add_bulk": Action(_add_bulk, Permission.ORDERS_WRITE),
     "status": Action(_status, Permission.ORDERS_READ),
     "refill": Action(_refill, Permission.REFILLS_WRITE),
     "refill_status": Action(_refill_status, Permission.ORDERS_READ),

@@ -17,17 +17,22 @@ INVALID_REFILL_ID = "Invalid refill ID"
 REFILL_NOT_FOUND = "Refill not found"
 TOO_MANY_ORDERS = "Maximum 100 orders allowed"
 METHOD_NOT_ALLOWED = "Method not allowed"
+NOT_FOUND = "Not found"
 SERVER_ERROR = "Internal server error"
 
 # By the codes of storefront/errors.py.
 BY_CODE = {
     "invalid_api_key": UNAUTHORIZED,
     "account_suspended": UNAUTHORIZED,
+    "permission_denied": "Permission denied",
+    "rate_limited": "Too Many Requests",
     "service_not_found": "Service not found",
     "service_unavailable": "Service is not available",
     "order_not_found": INVALID_ORDER_ID,
     "invalid_idempotency_key": "Invalid idempotency key",
     "idempotency_key_reused": "Idempotency key already used for another order",
+    "idempotency_key_in_use": "Idempotency key is in use, try again",
+    "too_many_orders": TOO_MANY_ORDERS,
     "price_changed": "Price changed",
     "link_busy": "An order for this link is already in progress",
     "duplicate_order": "Duplicate order",
@@ -40,6 +45,9 @@ BY_CODE = {
     "cancel_requested": "Cancel already requested",
     "series_refused": "Not allowed",
     "action_refused": "Not allowed",
+    "webhook_refused": "Not allowed",
+    "webhook_not_found": INVALID_REQUEST,
+    "validation_error": INVALID_REQUEST,
     "server_error": SERVER_ERROR,
     "temporarily_unavailable": "Temporarily unavailable, try again",
 }

@@ -13,6 +13,9 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from accounts.ledger import InsufficientFunds
+from accounts.limits import TooManyRequests
+from accounts.webhooks import WebhookRefused
+from orders.bulk import TooManyOrders
 from orders.checkout import InvalidIdempotencyKey, InvalidOrder
 from storefront.errors import RETRY_AFTER, Described, describe, log_failure, problem_text
 
@@ -49,21 +52,35 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     described = _describe(exception)
     if described.http_status >= 500:
         log_failure(context["request"].path, exception)
-    return _answer(described, _details(exception, described))
+    answer = _answer(described, _details(exception, described))
+    if isinstance(exception, TooManyRequests):
+        answer.headers["Retry-After"] = str(exception.retry_after)
+    return answer
 
 
-def _answer(described: Described, details: Mapping[str, Any]) -> Response:
-    body = {
+def body_of_item(exception: Exception) -> dict[str, Any]:
+    """What is told of one item of a batch that was refused: the body that it would get alone."""
+    described = _describe(exception)
+    if isinstance(exception, InvalidIdempotencyKey):
+        return _body(described, {"errors": {"idempotency_key": [described.message]}})
+    return _body(described, _details(exception, described))
+
+
+def _body(described: Described, details: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "error": described.title,
         "message": described.message,
         **details,
         "code": described.code,
     }
+
+
+def _answer(described: Described, details: Mapping[str, Any]) -> Response:
     headers = {
         401: {"WWW-Authenticate": 'Bearer realm="api"'},
         503: {"Retry-After": str(RETRY_AFTER)},
     }.get(described.http_status)
-    return Response(body, status=described.http_status, headers=headers)
+    return Response(_body(described, details), status=described.http_status, headers=headers)
 
 
 def _describe(exception: Exception) -> Described:
@@ -79,6 +96,8 @@ def _describe(exception: Exception) -> Described:
 
 def _details(exception: Exception, described: Described) -> dict[str, Any]:
     match exception:
+        case TooManyRequests():
+            return {"retry_after": exception.retry_after}
         case InsufficientFunds():
             return {"required": exception.required, "current_balance": exception.available}
         case InvalidOrder():
@@ -87,6 +106,10 @@ def _details(exception: Exception, described: Described) -> dict[str, Any]:
                 text = problem_text(problem, field=problem.field)
                 errors.setdefault(problem.field, []).append(text)
             return {"message": next(iter(errors.values()))[0], "errors": errors}
+        case WebhookRefused() if described.http_status == 422:
+            return {"errors": exception.problems}
+        case TooManyOrders():
+            return {"errors": {"orders": [described.message]}}
         case InvalidIdempotencyKey():
             return {"errors": {"Idempotency-Key": [described.message]}}
     return {}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
-from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from storefront.api.rendering import dumps
 from storefront.api.rest.serializers import (
     ErrorSerializer,
     RefusedOrderSerializer,
@@ -25,7 +21,7 @@ Direction = Literal["request", "response"]
 ERRORS: dict[int, OpenApiResponse] = {
     400: OpenApiResponse(ErrorSerializer, "`bad_request`: it could not be read."),
     401: OpenApiResponse(ErrorSerializer, "`invalid_api_key`: no key, or one that is not valid."),
-    403: OpenApiResponse(ErrorSerializer, "`account_suspended`"),
+    403: OpenApiResponse(ErrorSerializer, "`permission_denied`, `account_suspended`"),
     405: OpenApiResponse(ErrorSerializer, "`method_not_allowed`"),
     500: OpenApiResponse(ErrorSerializer, "`server_error`"),
 }
@@ -38,13 +34,15 @@ NOT_FOUND: dict[int, OpenApiResponse] = {
 INVALID: dict[int, OpenApiResponse] = {
     422: OpenApiResponse(
         ValidationErrorSerializer,
-        "`validation_error`, `invalid_idempotency_key`, `idempotency_key_reused`",
+        "`validation_error`, `invalid_idempotency_key`, `idempotency_key_reused`, "
+        "`too_many_orders`",
     ),
 }
 REFUSED: dict[int, OpenApiResponse] = {
     400: OpenApiResponse(
         RefusedOrderSerializer, "`bad_request`, `insufficient_balance`, `service_unavailable`"
     ),
+    409: OpenApiResponse(ErrorSerializer, "`link_busy`, `idempotency_key_in_use`"),
     415: OpenApiResponse(ErrorSerializer, "`unsupported_media_type`"),
 }
 CANCEL_REFUSED: dict[int, OpenApiResponse] = {
@@ -70,14 +68,14 @@ IDEMPOTENCY = [
         str,
         OpenApiParameter.HEADER,
         description="1 to 255 printable characters. A repeat with the same body gets the first "
-        "answer again and charges nothing.",
+        "answer again and charges nothing; while the first still runs it may be 409.",
     ),
     OpenApiParameter(
         "Idempotent-Replayed",
         str,
         OpenApiParameter.HEADER,
         description="`true` when this is a repeated answer.",
-        response=[201],
+        response=[200, 201],
     ),
 ]
 
@@ -114,11 +112,3 @@ class CatalogueShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-cal
 def without_slashes(endpoints: Iterable[tuple[str, Any, Any, Any]]) -> list[Any]:
     """Each address works with a trailing slash too; the document names it once."""
     return [endpoint for endpoint in endpoints if not endpoint[0].endswith("/")]
-
-
-@functools.cache
-def document() -> bytes:
-    """The OpenAPI 3.1 document of the REST dialect, in English."""
-    with translation.override("en"):
-        generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-        return dumps(generator.get_schema(request=None, public=True))  # type: ignore[no-untyped-call]

@@ -5,6 +5,7 @@ The declared fields are also the published schema (storefront/api/rest/schema.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,11 +15,14 @@ from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.models import EntryKind, Posting
 from accounts.money import Currency
 from catalog.facts import average_time, completion_rate
 from catalog.listing import Listed
 from catalog.models import Network
 from catalog.order_types import FIELDS, ORDER_TYPES, FieldKind, FieldRule, ServiceType
+from orders.bulk import MAX_ORDERS
+from orders.checkout import IDEMPOTENCY_KEY_LIMIT
 from orders.models import Order, PublicRefillState, Refill
 from orders.requests import CLIENT_REF_LIMIT, LINK_LIMIT
 from orders.statuses import PUBLIC_STATUSES, Status, behind
@@ -26,6 +30,8 @@ from storefront.api.rest.pagination import DEFAULT_PER_PAGE
 
 MAX_IDS = 100
 _MAX_ID = 2**63 - 1
+# The others move house accounts only.
+_MOVING_WALLETS = [EntryKind.CHARGE.value, EntryKind.REFUND.value, EntryKind.ADJUSTMENT.value]
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "examples": [Decimal("50.00")]})
@@ -34,6 +40,11 @@ class MoneyField(serializers.Field[Decimal, Any, Decimal, Any]):
 
     def to_representation(self, value: Decimal) -> Decimal:
         return value
+
+
+@extend_schema_field({"type": "number", "examples": [Decimal("-50.00")]})
+class SignedMoneyField(MoneyField):
+    """An exact amount that may be below zero."""
 
 
 class SecondField(serializers.DateTimeField):
@@ -130,7 +141,7 @@ class ServiceSerializer(serializers.Serializer[Listed]):
 class CatalogueSerializer(serializers.Serializer[Any]):
     """Category name → its services."""
 
-    def to_representation(self, instance: list[Listed]) -> dict[str, list[dict[str, Any]]]:
+    def to_representation(self, instance: Sequence[Listed]) -> dict[str, list[dict[str, Any]]]:
         shape = ServiceSerializer().to_representation
         categories: dict[str, list[dict[str, Any]]] = {}
         for listed in instance:
@@ -150,6 +161,24 @@ class OrderRequestSerializer(serializers.Serializer[Any]):
                 required=False, max_length=CLIENT_REF_LIMIT, help_text="Your own reference."
             ),
         }
+
+
+class BulkItemSerializer(OrderRequestSerializer):
+    """One order of `POST /orders/bulk`."""
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        key = serializers.CharField(
+            required=False,
+            max_length=IDEMPOTENCY_KEY_LIMIT,
+            help_text="Of this order alone; a repeat gets the first order again.",
+        )
+        return {**super().get_fields(), "idempotency_key": key}
+
+
+class BulkRequestSerializer(serializers.Serializer[Any]):
+    """1 to 100 orders."""
+
+    orders = serializers.ListField(child=BulkItemSerializer(), min_length=1, max_length=MAX_ORDERS)
 
 
 def _order_field(name: str, rule: FieldRule) -> serializers.Field[Any, Any, Any, Any]:
@@ -210,6 +239,31 @@ class PlacedSerializer(serializers.Serializer[Any]):
 
     message = serializers.CharField()
     order = CreatedOrderSerializer()
+    balance = MoneyField()
+
+
+class BulkOutcomeSerializer(serializers.Serializer[Any]):
+    """What became of one order: `order`, or why not, in the shape of a refusal."""
+
+    order = CreatedOrderSerializer(required=False)
+    error = serializers.CharField(required=False)
+    message = serializers.CharField(required=False)
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+    code = serializers.CharField(required=False)
+
+
+class BulkMetaSerializer(serializers.Serializer[Any]):
+    placed = serializers.IntegerField()
+    refused = serializers.IntegerField()
+
+
+class BulkSerializer(serializers.Serializer[Any]):
+    """The outcomes in the order asked; `balance` is what the wallet holds after the newest."""
+
+    data = BulkOutcomeSerializer(many=True)  # type: ignore[assignment]
+    meta = BulkMetaSerializer()
     balance = MoneyField()
 
 
@@ -303,6 +357,29 @@ class OrdersPageSerializer(serializers.Serializer[Any]):
     meta = MetaSerializer()
 
 
+class TransactionSerializer(serializers.Serializer[Posting]):
+    """One movement of the wallet. `amount` is negative where it left; `order_id` is null where it
+    is about no order."""
+
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(_MOVING_WALLETS, source="entry.kind")
+    amount = SignedMoneyField()
+    currency = serializers.ChoiceField(Currency.choices)
+    balance_after = MoneyField()
+    order_id = serializers.SerializerMethodField()
+    created_at = SecondField(source="entry.created_at")
+
+    def get_order_id(self, posting: Posting) -> int | None:
+        return posting.entry.order_id
+
+
+class TransactionsPageSerializer(serializers.Serializer[Any]):
+    """A page of the wallet's transactions, newest first."""
+
+    data = TransactionSerializer(many=True)  # type: ignore[assignment]
+    meta = MetaSerializer()
+
+
 class BalanceSerializer(serializers.Serializer[Any]):
     """`earnings`: referral commissions ever earned; `withdrawable`: what can be paid out now."""
 
@@ -312,17 +389,28 @@ class BalanceSerializer(serializers.Serializer[Any]):
     withdrawable = MoneyField()
 
 
-class OrdersQuerySerializer(serializers.Serializer[Any]):
-    """The query of `GET /orders`. Empty parameters do not count."""
+class PageQuerySerializer(serializers.Serializer[Any]):
+    """What every list takes. Empty parameters do not count."""
 
-    status = serializers.ChoiceField([status.value for status in PUBLIC_STATUSES], required=False)
     page = serializers.IntegerField(min_value=1, default=1)
     per_page = serializers.IntegerField(
         min_value=1, default=DEFAULT_PER_PAGE, help_text="More than 100 count as 100."
     )
-    service_id = serializers.IntegerField(required=False, min_value=0, max_value=_MAX_ID)
     created_from = SecondField(required=False, help_text="A date, or a time (UTC by default).")
     created_to = UntilField(required=False, help_text="Included.")
+
+
+class TransactionsQuerySerializer(PageQuerySerializer):
+    """The query of `GET /transactions`."""
+
+    kind = serializers.ChoiceField(_MOVING_WALLETS, required=False)
+
+
+class OrdersQuerySerializer(PageQuerySerializer):
+    """The query of `GET /orders`."""
+
+    status = serializers.ChoiceField([status.value for status in PUBLIC_STATUSES], required=False)
+    service_id = serializers.IntegerField(required=False, min_value=0, max_value=_MAX_ID)
     client_ref = serializers.CharField(required=False, max_length=CLIENT_REF_LIMIT)
     ids = serializers.CharField(required=False, help_text="At most 100, separated by commas.")
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+import functools
+from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation.trans_real import parse_accept_lang_header
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ParseError
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from accounts import ledger
-from accounts.models import ApiKey, Permission, User
+from accounts import ledger, statement
+from accounts.models import Permission
 from accounts.money import ZERO
-from catalog.listing import catalogue
+from catalog import listing as catalogue
 from orders import cancellations, listing, refills
-from orders.checkout import place_order
+from orders.bulk import place_many
+from orders.checkout import Placed, place_order, read_idempotency_key
 from orders.models import Source
 from orders.moves import By, by_customer
-from orders.requests import OrderDraft
-from storefront.api.conditional import conditional
-from storefront.api.parsing import NoFiles
+from orders.requests import OrderDraft, read_integer
+from storefront.api import gate, prepared
+from storefront.api.batches import read_batch
+from storefront.api.conditional import Content, conditional
+from storefront.api.openapi.document import document
+from storefront.api.rest.base import RestView, customer_of, key_of
+from storefront.api.rest.errors import body_of_item
 from storefront.api.rest.pagination import page_of
 from storefront.api.rest.schema import (
     CANCEL_REFUSED,
@@ -39,10 +39,11 @@ from storefront.api.rest.schema import (
     NOT_FOUND,
     REFILL_REFUSED,
     REFUSED,
-    document,
 )
 from storefront.api.rest.serializers import (
     BalanceSerializer,
+    BulkRequestSerializer,
+    BulkSerializer,
     CancelledSerializer,
     CatalogueSerializer,
     CreatedOrderSerializer,
@@ -51,52 +52,15 @@ from storefront.api.rest.serializers import (
     OrderSerializer,
     OrdersPageSerializer,
     OrdersQuerySerializer,
+    PageQuerySerializer,
     PlacedSerializer,
     RefillRequestedSerializer,
     RefillSerializer,
+    ServiceSerializer,
+    TransactionSerializer,
+    TransactionsPageSerializer,
+    TransactionsQuerySerializer,
 )
-
-LANGUAGES = ("fr", "en", "tr")
-
-
-def language_of(request: HttpRequest) -> str:
-    """The language of the answer's texts: French unless Accept-Language prefers another of ours."""
-    for tag, quality in parse_accept_lang_header(request.headers.get("Accept-Language", "")):
-        language = tag.partition("-")[0]
-        if quality and language in LANGUAGES:
-            return language
-    return LANGUAGES[0]
-
-
-class AlwaysJSON(BaseContentNegotiation):
-    """Programs send all kinds of Accept headers and read the one kind of answer there is."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        kind = (request.content_type or "").partition(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == kind), None)
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
-class RestView(APIView):
-    """What all addresses of the dialect share."""
-
-    content_negotiation_class = AlwaysJSON
-    http_method_names = ["get"]
-    # What a key must be allowed, by method.
-    needs: Mapping[str, Permission] = {}
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        language = language_of(request)
-        request.upload_handlers = [NoFiles(request)]
-        with translation.override(language):
-            response = super().dispatch(request, *args, **kwargs)
-            if isinstance(response, Response):
-                # Now, not after the view: lazy texts must meet this language.
-                response.render()
-        response.headers["Content-Language"] = language
-        return response
 
 
 class ServicesView(RestView):
@@ -108,13 +72,26 @@ class ServicesView(RestView):
         parameters=CONDITIONAL,
         responses={200: CatalogueSerializer, 304: None, **ERRORS},
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         """An object: category name → services, with prices in the key's currency."""
-        return Response(CatalogueSerializer(catalogue(_key(request).currency)).data)
+        shape = CatalogueSerializer().to_representation
+        return conditional(
+            request._request, prepared.services("rest", key_of(request).currency, shape)
+        )
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = cast(HttpResponse, super().dispatch(request, *args, **kwargs))
-        return conditional(request, response) if response.status_code == 200 else response
+
+class ServiceView(RestView):
+    needs = {"GET": Permission.SERVICES_READ}
+
+    @extend_schema(
+        operation_id="get_service",
+        summary="One service that can be ordered now",
+        responses={200: ServiceSerializer, **ERRORS, **NOT_FOUND},
+    )
+    def get(self, request: Request, reference: str) -> Response:
+        """With its price in the key's currency."""
+        listed = catalogue.find(read_integer(reference) or 0, currency=key_of(request).currency)
+        return Response(ServiceSerializer(listed).data)
 
 
 class OrdersView(RestView):
@@ -129,13 +106,10 @@ class OrdersView(RestView):
     )
     def get(self, request: Request) -> Response:
         """A page past the end is empty. Filters may be combined."""
-        given = {name: text for name, text in request.GET.dict().items() if str(text).strip()}
-        query = OrdersQuerySerializer(data=given)
-        query.is_valid(raise_exception=True)
-        filters = dict(query.validated_data)
+        filters = _query(request, OrdersQuerySerializer)
         number, per_page = filters.pop("page"), filters.pop("per_page")
         orders = listing.orders_of(
-            _customer(request), statuses=filters.pop("status", ()), **filters
+            customer_of(request), statuses=filters.pop("status", ()), **filters
         )
         page = page_of(orders, number=number, per_page=per_page)
         shape = OrderSerializer().to_representation
@@ -156,7 +130,7 @@ class OrdersView(RestView):
         data = request.data
         if not isinstance(data, dict):
             raise ParseError
-        api_key = _key(request)
+        api_key = key_of(request)
         placed = place_order(
             customer=api_key.customer,
             currency=api_key.currency,
@@ -166,7 +140,7 @@ class OrdersView(RestView):
                 client_ref=data.get("client_ref", ""),
             ),
             source=Source.REST,
-            idempotency_key=request.headers.get("Idempotency-Key"),
+            idempotency_key=_idempotency_key(request),
             api_key=api_key,
         )
         body = {
@@ -176,6 +150,52 @@ class OrdersView(RestView):
         }
         headers = {"Idempotent-Replayed": "true"} if placed.replayed else None
         return Response(body, status=201, headers=headers)
+
+
+class BulkView(RestView):
+    http_method_names = ["post"]
+    needs = {"POST": Permission.ORDERS_WRITE}
+
+    @extend_schema(
+        operation_id="create_orders",
+        summary="Place up to 100 orders at once",
+        parameters=IDEMPOTENCY,
+        request=BulkRequestSerializer,
+        responses={200: BulkSerializer, **ERRORS, **REFUSED, **INVALID},
+    )
+    def post(self, request: Request) -> Response:
+        """Each order has its own answer: what is wrong with one stops no other. Only where the
+        wallet does not hold the total of all good ones is the whole refused.
+
+        A repeat with the Idempotency-Key of the whole gets the first answer again, refusals too,
+        unless nothing was placed then. An order may have an `idempotency_key` of its own: it is
+        placed once, and what was refused is judged again.
+        """
+        data = request.data
+        if not isinstance(data, dict):
+            raise ParseError
+        api_key = key_of(request)
+        batch = place_many(
+            customer=api_key.customer,
+            currency=api_key.currency,
+            items=read_batch(data.get("orders"), service="service_id"),
+            source=Source.REST,
+            api_key=api_key,
+            idempotency_key=_idempotency_key(request),
+        )
+        placed = batch.placed
+        body = {
+            "data": [
+                {"order": CreatedOrderSerializer(outcome.order).data}
+                if isinstance(outcome, Placed)
+                else body_of_item(outcome)
+                for outcome in batch.outcomes
+            ],
+            "meta": {"placed": len(placed), "refused": len(batch.outcomes) - len(placed)},
+            "balance": batch.balance,
+        }
+        replayed = placed and all(one.replayed for one in placed)
+        return Response(body, headers={"Idempotent-Replayed": "true"} if replayed else None)
 
 
 class OrderView(RestView):
@@ -188,7 +208,7 @@ class OrderView(RestView):
     )
     def get(self, request: Request, reference: str) -> Response:
         """Only your own orders are found."""
-        return Response(OrderDetailSerializer(listing.find(_customer(request), reference)).data)
+        return Response(OrderDetailSerializer(listing.find(customer_of(request), reference)).data)
 
 
 class CancelView(RestView):
@@ -211,7 +231,7 @@ class CancelView(RestView):
     )
     def post(self, request: Request, reference: str) -> Response:
         """An order that was not passed on yet is cancelled at once."""
-        order = listing.find(_customer(request), reference)
+        order = listing.find(customer_of(request), reference)
         cancellations.request(order, by=_by(request))
         message = (
             _("The order is cancelled and paid back.")
@@ -234,7 +254,7 @@ class RefillOrderView(RestView):
     )
     def post(self, request: Request, reference: str) -> Response:
         """Within the order's guarantee, one at a time."""
-        order = listing.find(_customer(request), reference)
+        order = listing.find(customer_of(request), reference)
         refill = refills.request(order, by=_by(request))
         body = {
             "message": _("The refill has been asked for."),
@@ -253,7 +273,7 @@ class RefillView(RestView):
     )
     def get(self, request: Request, reference: str) -> Response:
         """Only refills of your own orders are found."""
-        return Response(RefillSerializer(refills.find(_customer(request), reference)).data)
+        return Response(RefillSerializer(refills.find(customer_of(request), reference)).data)
 
 
 class BalanceView(RestView):
@@ -266,7 +286,7 @@ class BalanceView(RestView):
     )
     def get(self, request: Request) -> Response:
         """In the key's currency."""
-        wallet = ledger.wallet_of(_customer(request), _key(request).currency)
+        wallet = ledger.wallet_of(customer_of(request), key_of(request).currency)
         body = {
             "balance": wallet.balance,
             "currency": wallet.currency,
@@ -276,37 +296,74 @@ class BalanceView(RestView):
         return Response(BalanceSerializer(body).data)
 
 
+class TransactionsView(RestView):
+    needs = {"GET": Permission.BALANCE_READ}
+
+    @extend_schema(
+        operation_id="list_transactions",
+        summary="Every movement of the key's wallet, newest first",
+        parameters=[TransactionsQuerySerializer],
+        responses={200: TransactionsPageSerializer, **ERRORS, **INVALID},
+    )
+    def get(self, request: Request) -> Response:
+        """A page past the end is empty. Filters may be combined."""
+        filters = _query(request, TransactionsQuerySerializer)
+        number, per_page = filters.pop("page"), filters.pop("per_page")
+        wallet = ledger.wallet_of(customer_of(request), key_of(request).currency)
+        page = page_of(statement.transactions(wallet, **filters), number=number, per_page=per_page)
+        shape = TransactionSerializer().to_representation
+        return Response(page.shape([shape(posting) for posting in page.rows]))
+
+
 class PublicView(RestView):
-    """Needs no key, and is not part of the published schema."""
+    """Needs no key, and is not part of the published schema. A good key that comes all the same is
+    counted, and told its limits."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
     schema = None
 
+    def perform_authentication(self, request: Request) -> None:
+        asked = request._request
+        gate.visit_of(asked).recognise(gate.key_in_headers(asked))
+
 
 class OpenApiView(PublicView):
-    """The dialect's OpenAPI document."""
+    """The OpenAPI document of both dialects."""
 
     def get(self, request: Request) -> HttpResponse:
-        answer = HttpResponse(document(), content_type="application/json")
-        return conditional(request._request, answer)
+        return conditional(request._request, _document())
 
 
 class NowhereView(PublicView):
     """Every other address below the dialect's own: 404 in its own shape, to any method."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.perform_authentication(request)
         raise Http404
 
+    def logged_as(self, request: HttpRequest) -> str:
+        """Method and path as they were asked for: no route says more."""
+        return f"{request.method} {request.path_info.removeprefix('/api/v1')}"
 
-def _key(request: Request) -> ApiKey:
-    assert isinstance(request.auth, ApiKey)
-    return request.auth
+
+@functools.cache
+def _document() -> Content:
+    return Content(document())
 
 
-def _customer(request: Request) -> User:
-    return _key(request).customer
+def _query(request: Request, serializer: type[PageQuerySerializer]) -> dict[str, Any]:
+    """The query's parameters, blank ones left out. Raises DRF's ValidationError."""
+    given = {name: text for name, text in request.GET.dict().items() if str(text).strip()}
+    query = serializer(data=given)
+    query.is_valid(raise_exception=True)
+    return dict(query.validated_data)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Raises InvalidIdempotencyKey."""
+    return read_idempotency_key(request.headers.get("Idempotency-Key"))
 
 
 def _by(request: Request) -> By:
-    return by_customer(_customer(request), _key(request))
+    return by_customer(customer_of(request), key_of(request))

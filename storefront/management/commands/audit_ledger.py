@@ -14,10 +14,11 @@ from django.core.management.base import BaseCommand
 from accounts.audit import RULES as LEDGER_RULES
 from accounts.audit import Finding
 from accounts.models import JournalEntry, Posting, Wallet
+from catalog.audit import RULES as CATALOGUE_RULES
 from orders.audit import RULES as ORDER_RULES
 from orders.models import Order
 
-RULES = (*LEDGER_RULES, *ORDER_RULES)
+RULES = (*CATALOGUE_RULES, *LEDGER_RULES, *ORDER_RULES)
 
 
 class Command(BaseCommand):

@@ -128,8 +128,10 @@ class Command(BaseCommand):
                 f"  staff     {staff.user.email}     {staff.password}",
             ]
             if key := customer.api_keys.get("USD"):
+                lines.append(f"  API key   {key}")
+                if customer.sandbox_key:
+                    lines.append(f"  sandbox   {customer.sandbox_key}")
                 lines += [
-                    f"  API key   {key}",
                     "",
                     f"  curl -H 'X-API-Key: {key}' {site}/api/v1/services",
                     f"  curl -d 'key={key}&action=balance' {site}/api/v2",

@@ -38,6 +38,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{login.user.email}  {login.password}")
             for currency, text in login.api_keys.items():
                 self.stdout.write(f"  API key {currency}  {text}")
+            if login.sandbox_key:
+                self.stdout.write(f"  Sandbox key USD  {login.sandbox_key}")
         self.stdout.write(f"{made.services} services can be ordered")
 
 
@@ -49,6 +51,7 @@ def _as_json(made: demo.Demo) -> dict[str, Any]:
             {
                 **_person(login),
                 "api_keys": login.api_keys,
+                "sandbox_key": login.sandbox_key,
                 "wallets": {
                     currency: {"id": wallet.pk, "balance": str(wallet.balance)}
                     for currency, wallet in login.wallets.items()

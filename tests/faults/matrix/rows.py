@@ -572,6 +572,11 @@ suite(
     "tests/concurrency",
 )
 suite(
+    "webhook_targets",
+    "a customer's webhook is dead, answers 410, or is a private address",
+    "tests/storefront/webhooks",
+)
+suite(
     "sqlite_writers",
     "SQLite: 16 writers and a backup",
     "tests/storefront/test_sqlite.py",

@@ -36,6 +36,8 @@ class Store:
             PORT=str(self.port),
             SANDBOX_PORT=str(free_port()),
             WORKERS=str(WORKERS),
+            API_PER_MINUTE="1000000",  # the load is one customer's key
+            API_PER_DAY="1000000",
             LOG_LEVEL="WARNING",
             **changes,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import RequestFactory
 
-from storefront.api.authentication import client_address
+from storefront.api.gate import client_address
 
 
 @pytest.mark.parametrize(

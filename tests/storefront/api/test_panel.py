@@ -14,10 +14,9 @@ from accounts.models import ApiKey, User
 from catalog.models import Service, ServiceFacts
 from catalog.order_types import ServiceType
 from orders.models import Order
-from orders.statuses import PUBLIC_STATUSES, Status
-from storefront.api.panel.texts import STATUS_WORDS
+from orders.statuses import Status
 from tests.factories import ManualPriceFactory, OrderFactory, ServiceFactory, WalletFactory
-from tests.storefront.api.conftest import program_of
+from tests.storefront.api.conftest import GATE, program_of
 
 LINK = "https://instagram.com/username"
 ADDRESSES = ["/api/v2", "/api/v2/", "/api", "/api/"]
@@ -87,8 +86,7 @@ def test_without_a_valid_key_the_answer_is_unauthorized(db, params):
     response = Client().post("/api/v2", json.dumps(params), content_type="application/json")
 
     assert response.status_code == 200
-    expected = "Invalid request" if params.get("key") == "\ud800" else "Unauthorized"
-    assert response.json() == {"error": expected}
+    assert response.json() == {"error": "Unauthorized"}
 
 
 def test_suspended_customer_is_unauthorized(program):
@@ -97,7 +95,7 @@ def test_suspended_customer_is_unauthorized(program):
     assert program.panel("balance") == {"error": "Unauthorized"}
 
 
-@pytest.mark.parametrize("action", ["", "nothing", "Balance", "Refill", "add_bulk", "cancels"])
+@pytest.mark.parametrize("action", ["", "nothing", "Balance", "Refill", "ADD", "cancels"])
 def test_unknown_action_is_refused(program, action):
     assert program.panel(action) == {"error": "Invalid action"}
 
@@ -137,35 +135,36 @@ def test_unreadable_request_is_refused_in_the_dialects_shape(program, kind, body
 @pytest.mark.parametrize(
     "query", ["key=%00", "key=a&link=%00", pytest.param("a=1&" * 2_000, id="many-fields")]
 )
-def test_unreadable_query_is_refused_in_the_dialects_shape(db, query):
-    response = Client().get(f"/api/v2?{query}")
+def test_unreadable_query_is_refused_in_the_dialects_shape(program, query):
+    response = Client().get(f"/api/v2?{query}", headers={"X-API-Key": program.text})
 
     assert (response.status_code, response.json()) == (200, {"error": "Invalid request"})
 
 
 def test_query_beside_a_json_body_is_checked_too(program):
     response = program.client.post(
-        "/api/v2?link=%00", '{"action": "balance"}', content_type="application/json"
+        f"/api/v2?link=%00&key={program.text}",
+        '{"action": "balance"}',
+        content_type="application/json",
     )
 
     assert response.json() == {"error": "Invalid request"}
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods_are_refused(program, address, method):
     response = program.client.generic(method, address, headers={"X-API-Key": program.text})
 
-    assert (response.status_code, response.headers["Allow"]) == (405, "GET, POST")
-    if method != "HEAD":
-        assert response.json() == {"error": "Method not allowed"}
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD, POST")
+    assert response.json() == {"error": "Method not allowed"}
 
 
 def test_our_own_failure_is_no_clear_no_and_tells_nothing(program, monkeypatch, caplog):
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("the secret of provider Example")
 
-    monkeypatch.setattr("storefront.api.panel.views.place_order", fail)
+    monkeypatch.setattr("storefront.api.panel.actions.place_order", fail)
 
     with caplog.at_level(logging.ERROR):
         response = program.client.post("/api/v2", {"key": program.text, "action": "add"})
@@ -242,7 +241,7 @@ def test_services_cost_the_same_for_one_and_three_rows(
         ServiceFacts.objects.create(service=other, completion_median=3600, completion_p90=7200)
     program.panel("balance")  # notes the key's use
 
-    with django_assert_num_queries(6):  # key and customer; five of the catalogue
+    with django_assert_num_queries(GATE + 7):  # the version twice, five of its list
         assert len(program.panel("services")) == rows
 
 
@@ -413,15 +412,28 @@ def test_status_of_a_new_order_has_zeros(program, service):
     }
 
 
-def test_every_public_status_has_its_word():
-    assert list(STATUS_WORDS) == list(PUBLIC_STATUSES)
+def test_every_state_is_shown_with_its_word(program, service):
+    words = {
+        Status.PENDING: "Pending",
+        Status.SENDING: "Processing",
+        Status.UNCONFIRMED: "Processing",
+        Status.PROCESSING: "Processing",
+        Status.IN_PROGRESS: "In progress",
+        Status.COMPLETED: "Completed",
+        Status.PARTIAL: "Partial",
+        Status.CANCELLED: "Canceled",
+        Status.REFUNDED: "Refunded",
+        Status.FAILED: "Failed",
+    }
+    wallet = program.user.wallets.get()
+    made = {OrderFactory(wallet=wallet, service=service, status=s).pk: s for s in Status}
 
+    answer = program.panel("status", orders=",".join(map(str, made)))
 
-@pytest.mark.parametrize("status", [Status.SENDING, Status.UNCONFIRMED])
-def test_internal_states_are_shown_as_processing(program, service, status):
-    order = OrderFactory(wallet=program.user.wallets.get(), service=service, status=status)
-
-    assert program.panel("status", order=order.pk)["status"] == "Processing"
+    assert {int(pk): shown["status"] for pk, shown in answer.items()} == {
+        pk: words[status] for pk, status in made.items()
+    }
+    assert {type(value) for shown in answer.values() for value in shown.values()} == {str}
 
 
 def test_status_of_several_orders_is_keyed_by_the_id_asked_for(program, service):
@@ -449,7 +461,7 @@ def test_status_takes_a_json_list(program, service):
 
     response = program.client.post("/api/v2", json.dumps(body), content_type="application/json")
 
-    assert set(response.json()) == {str(order.pk), "None"}
+    assert set(response.json()) == {str(order.pk), "null"}
     assert response.json()[str(order.pk)]["status"] == "Pending"
 
 
@@ -494,7 +506,7 @@ def test_status_costs_the_same_for_one_and_three_orders(
     ids = [OrderFactory(wallet=wallet, service=service).pk for _ in range(rows)]
     program.panel("balance")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(GATE + 1):
         answer = program.panel("status", orders=",".join(map(str, ids)))
 
     assert list(answer) == [str(pk) for pk in ids]

@@ -233,8 +233,13 @@ def test_refill_status_of_what_is_no_id(program, refill):
 def test_refill_status_of_no_refill_of_ones_own(program):
     other = Refill.objects.create(order=OrderFactory(status=Status.COMPLETED))
 
-    for unknown in (other.pk, other.pk + 1):
-        assert program.panel("refill_status", refill=unknown) == {"error": "Refill not found"}
+    # The last two are larger than any that a database can hold.
+    for unknown in (other.pk, other.pk + 1, 2**63, 10**30):
+        missing = {"error": "Refill not found"}
+        assert program.panel("refill_status", refill=unknown) == missing
+        assert program.panel("refill_status", refills=unknown) == [
+            {"refill": str(unknown), **missing}
+        ]
 
 
 def test_refill_status_without_a_good_key(db):
@@ -289,9 +294,42 @@ def test_cancel_of_somebody_elses_order(program):
     assert other.status == Status.PENDING
 
 
-@pytest.mark.parametrize("params", [{}, {"orders": ""}, {"orders": " , "}])
+@pytest.mark.parametrize("params", [{}, {"orders": ""}])
 def test_cancel_of_nothing(program, params):
     assert program.panel("cancel", **params) == {"error": "Incorrect order ID"}
+
+
+def in_json(program, action, **params):
+    """The very bytes of an answer to a JSON body."""
+    body = json.dumps({"key": program.text, "action": action, **params})
+    return program.client.post("/api/v2", body, content_type="application/json").content.decode()
+
+
+@pytest.mark.parametrize("empty", [",", " , ", []])
+def test_list_without_an_id_has_an_answer_without_a_row(program, empty):
+    assert in_json(program, "cancel", orders=empty) == "[]"
+    assert in_json(program, "refill", orders=empty) == "[]"
+    assert in_json(program, "refill_status", refills=empty) == "[]"
+    assert in_json(program, "status", orders=empty) == "{}"
+
+
+def test_json_that_is_no_id_is_repeated_as_json(program):
+    order = ordered(program)
+    odd = [True, None, {"a": [1]}, str(order.pk)]
+
+    cancelled = json.loads(in_json(program, "cancel", orders=odd))
+    refilled = json.loads(in_json(program, "refill", orders=odd))
+    status = json.loads(in_json(program, "status", orders=odd))
+
+    assert [(row["order"], row["cancel"]) for row in cancelled] == [
+        *((each, {"error": "Incorrect order ID"}) for each in odd[:3]),
+        (order.pk, 1),
+    ]
+    assert [row["order"] for row in refilled] == [*odd[:3], order.pk]
+    assert list(status) == ["true", "null", '{"a":[1]}', str(order.pk)]
+    assert in_json(program, "cancel", orders=True) == (
+        '[{"order":true,"cancel":{"error":"Incorrect order ID"}}]'
+    )
 
 
 def test_cancel_without_a_good_key(db):

@@ -38,9 +38,10 @@ NAMES = st.sampled_from(
         *("idempotency_key", "order", "orders", "min", "max", "expiry", "format"),
     ]
 )
-# One in eight actions is odd; the others must not stop at "Invalid action".
+# One in ten actions is odd; the others must not stop at "Invalid action".
 ACTIONS = st.tuples(
-    st.sampled_from(["add", "add", "add", "add", "status", "status", "services", None]), VALUES
+    st.sampled_from([*["add"] * 4, "add_bulk", "add_bulk", "status", "status", "services", None]),
+    VALUES,
 ).map(lambda drawn: drawn[0] or drawn[1])
 # Half of an otherwise good order is broken at a time, so that every check is reached.
 GOOD = st.sampled_from([{}, {"link": LINK}, {"link": LINK, "quantity": 10}])
@@ -74,16 +75,21 @@ def test_any_parameters_are_answered(
     *, program: Program, service: Service, way: str, action: Any, good: Any, bad: Any
 ) -> None:
     before, orders = program.balance, Order.objects.count()
-    params = {"key": program.text, "action": action, "service": service.pk, **good, **bad}
+    item = {"service": service.pk, **good, **bad}
+    if action == "add_bulk":
+        orders_asked: Any = [item, {"service": service.pk, **good}]
+        item = {"orders": orders_asked if way == "json" else json.dumps(orders_asked)}
+    params = {"key": program.text, "action": action, **item}
 
     response = send(program, way, params)
 
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
     answer = response.json()
-    bought = isinstance(answer, dict) and set(answer) == {"order"}
-    assert Order.objects.count() == orders + bought
-    charged = Order.objects.get(pk=answer["order"]).charge if bought else ZERO
+    lines = [*answer.values(), answer] if isinstance(answer, dict) else []
+    bought = {line["order"] for line in lines if isinstance(line, dict) and set(line) == {"order"}}
+    assert Order.objects.count() == orders + len(bought)
+    charged = sum((order.charge for order in Order.objects.filter(pk__in=bought)), ZERO)
     assert program.balance == before - charged
 
 

@@ -86,14 +86,14 @@ def test_use_of_a_key_is_noted_with_its_address_once(program):
 @pytest.mark.parametrize(
     ("address", "allowed"),
     [
-        ("/services", "GET"),
-        ("/orders", "GET, POST"),
-        ("/orders/1", "GET"),
-        ("/balance", "GET"),
-        ("/openapi.json", "GET"),
+        ("/services", "GET, HEAD"),
+        ("/orders", "GET, POST, HEAD"),
+        ("/orders/1", "GET, HEAD"),
+        ("/balance", "GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
     ],
 )
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods_are_refused(program, address, allowed, method):
     response = program.client.generic(
         method, f"/api/v1{address}", headers={"X-API-Key": program.text}
@@ -101,16 +101,15 @@ def test_other_methods_are_refused(program, address, allowed, method):
 
     assert response.status_code == 405
     assert response.headers["Allow"] == allowed
-    if method != "HEAD":
-        assert response.json() == {
-            "error": "Method Not Allowed",
-            "message": "Cette méthode n'est pas disponible à cette adresse.",
-            "code": "method_not_allowed",
-        }
+    assert response.json() == {
+        "error": "Method Not Allowed",
+        "message": "Cette méthode n'est pas disponible à cette adresse.",
+        "code": "method_not_allowed",
+    }
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS"])
-@pytest.mark.parametrize("address", ["", "/", "/nothing", "/orders/1/2", "/services/%00/x"])
+@pytest.mark.parametrize("address", ["", "//services", "/orders/1/2", "/services/%00/x", "/x%0Ay"])
 def test_unknown_addresses_are_not_found_without_a_redirect(db, method, address):
     response = Client().generic(method, f"/api/v1{address}")
 

@@ -16,7 +16,7 @@ from catalog.order_types import ServiceType
 from orders.models import Order
 from orders.statuses import Status
 from tests.factories import OrderFactory, ServiceFactory, UserFactory, WalletFactory
-from tests.storefront.api.conftest import program_of
+from tests.storefront.api.conftest import GATE, program_of
 
 LINK = "https://instagram.com/username"
 
@@ -49,7 +49,7 @@ def test_post_order_works_as_json_and_as_a_form_with_and_without_slash(program, 
     as_form = program.client.generic(
         "POST",
         f"/api/v1{path}",
-        f"service_id={service.pk}&link={LINK}&quantity=1000",
+        f"service_id={service.pk}&link={LINK}&quantity=1000&runs=&interval=&comments=&client_ref=",
         content_type="application/x-www-form-urlencoded; charset=punycode",
         headers=key,
     )
@@ -141,7 +141,15 @@ def test_idempotency_keys_of_two_customers_do_not_meet(program, service):
     assert other.balance == Decimal(499)
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, "tab\there", "\x01"])
+def test_empty_idempotency_key_is_none(program, service):
+    for path, body in (("/orders", draft(service)), ("/orders/bulk", {"orders": [draft(service)]})):
+        for _ in range(2):
+            assert program.post(path, body, Idempotency_Key="").status_code in (200, 201)
+
+    assert Order.objects.filter(idempotency_key=None).count() == 4
+
+
+@pytest.mark.parametrize("key", [" ", "x" * 256, "tab\there", "\x01"])
 def test_odd_idempotency_key_is_refused(program, service, key):
     response = program.post("/orders", draft(service), Idempotency_Key=key)
 
@@ -344,14 +352,28 @@ def test_order_without_provider_has_no_external_reference(program, service):
     assert program.get(f"/orders/{order.pk}").json()["external_order_id"] is None
 
 
-@pytest.mark.parametrize(
-    ("status", "shown"), [(Status.SENDING, "processing"), (Status.UNCONFIRMED, "processing")]
-)
-def test_internal_states_are_shown_as_processing(program, service, status, shown):
-    order = OrderFactory(wallet=program.user.wallets.get(), service=service, status=status)
+def test_every_state_is_shown_and_found_by_its_public_name(program, service):
+    behind = {
+        "pending": {Status.PENDING},
+        "processing": {Status.SENDING, Status.UNCONFIRMED, Status.PROCESSING},
+        "in_progress": {Status.IN_PROGRESS},
+        "completed": {Status.COMPLETED},
+        "partial": {Status.PARTIAL},
+        "cancelled": {Status.CANCELLED},
+        "refunded": {Status.REFUNDED},
+        "failed": {Status.FAILED},
+    }
+    wallet = program.user.wallets.get()
+    made = {OrderFactory(wallet=wallet, service=service, status=s).pk: s for s in Status}
 
-    assert program.get(f"/orders/{order.pk}").json()["status"] == shown
-    assert program.get("/orders", {"status": shown}).json()["meta"]["total"] == 1
+    found = {name: program.get("/orders", {"status": name}).json()["data"] for name in behind}
+
+    assert {name: {made[item["id"]] for item in items} for name, items in found.items()} == behind
+    assert {name: {item["status"] for item in items} for name, items in found.items()} == {
+        name: {name} for name in behind
+    }
+    unconfirmed = next(pk for pk, status in made.items() if status == Status.UNCONFIRMED)
+    assert program.get(f"/orders/{unconfirmed}").json()["status"] == "processing"
 
 
 def test_other_customers_orders_do_not_exist(program, service):
@@ -495,17 +517,17 @@ def test_list_costs_the_same_for_one_and_three_rows(
     for _ in range(rows):
         OrderFactory(wallet=wallet, service=ServiceFactory())
 
-    with django_assert_num_queries(3):  # key and customer, count, rows
+    with django_assert_num_queries(GATE + 2):  # count, rows
         response = program.get("/orders")
 
     assert len(response.json()["data"]) == rows
 
 
-def test_single_order_costs_two_queries(program, service, django_assert_num_queries):
+def test_single_order_costs_one_query_beside_the_gates(program, service, django_assert_num_queries):
     order = OrderFactory(wallet=program.user.wallets.get(), service=service)
     program.get("/balance")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(GATE + 1):
         program.get(f"/orders/{order.pk}")
 
 

@@ -1,4 +1,4 @@
-"""Wallet, API keys, settings, language, and the pages of sign-up and sign-in."""
+"""Wallet, settings, language, and the pages of sign-up and sign-in."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import translation
 
-from accounts import api_keys, ledger
-from accounts.models import ApiKey, User
+from accounts import ledger
+from accounts.models import User
 from storefront.pages.wallet import PER_PAGE
 from tests.factories import PASSWORD, OrderFactory, UserFactory, WalletFactory, fund
 
-WALLET, KEYS, PROFILE = reverse("wallet"), reverse("api_keys"), reverse("profile")
+WALLET, PROFILE = reverse("wallet"), reverse("profile")
 
 
 def said(response) -> str:
@@ -86,79 +86,6 @@ def test_wallet_costs_the_same_queries_however_many(
     # session, user; wallet; balances; count and rows; the header's purse
     with django_assert_num_queries(7):
         signed_in.get(WALLET)
-
-
-# --- API keys ---------------------------------------------------------------------------------
-
-
-def test_api_key_is_shown_once(signed_in, customer):
-    made = signed_in.post(KEYS, {"name": "My program", "currency": "TRY"})
-    again = signed_in.get(KEYS)
-
-    key = ApiKey.objects.get()
-    secret = made.context["secret"]
-    assert (key.user, key.name, key.currency) == (customer, "My program", "TRY")
-    assert f'value="{secret}"' in made.content.decode()
-    assert secret not in again.content.decode()
-    assert made.headers["Cache-Control"].startswith("max-age=0, no-cache, no-store")
-    assert api_keys.authenticate(secret, address="127.0.0.1") == key
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        {"name": "", "currency": "USD"},
-        {"name": "   ", "currency": "USD"},
-        {"name": "x" * 61, "currency": "USD"},
-        {"name": "a\x00b", "currency": "USD"},
-        {"name": "a", "currency": "EUR"},
-        {},
-    ],
-)
-def test_bad_api_keys_are_refused_beside_the_field(signed_in, sent):
-    response = signed_in.post(KEYS, sent)
-
-    assert response.status_code == 200
-    assert 'class="errorlist"' in response.content.decode()
-    assert not ApiKey.objects.exists()
-
-
-def test_revoking_asks_first(signed_in, customer):
-    key, _secret = api_keys.issue(customer, name="Old", currency="USD")
-    address = reverse("revoke_api_key", args=[key.pk])
-
-    asked = signed_in.get(address)
-    key.refresh_from_db()
-    untouched = key.revoked_at
-    signed_in.post(address)
-
-    key.refresh_from_db()
-    assert "Revoke the key “Old”?" in said(asked)
-    assert untouched is None
-    assert key.revoked_at is not None
-    assert signed_in.get(address).status_code == 404
-
-
-def test_others_api_keys_do_not_exist(signed_in):
-    key, _secret = api_keys.issue(UserFactory(), name="Foreign", currency="USD")
-
-    assert signed_in.post(reverse("revoke_api_key", args=[key.pk])).status_code == 404
-    assert "Foreign" not in signed_in.get(KEYS).content.decode()
-    key.refresh_from_db()
-    assert key.revoked_at is None
-
-
-@pytest.mark.parametrize("keys", [1, 3])
-def test_api_keys_cost_the_same_queries_however_many(
-    signed_in, customer, keys, django_assert_num_queries
-):
-    for number in range(keys):
-        key, _secret = api_keys.issue(customer, name=str(number), currency="USD")
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
-
-    # session, user; keys; the header's purse
-    with django_assert_num_queries(4):
-        signed_in.get(KEYS)
 
 
 # --- settings and language -----------------------------------------------------------------

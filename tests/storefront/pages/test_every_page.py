@@ -11,17 +11,33 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from accounts import api_keys
+from accounts.models import ApiRequest
 from storefront.middleware import STRICT_CSP
 from storefront.pages.failures import server_error
 from tests.factories import PASSWORD, OrderFactory, UserFactory
 
-PUBLIC = ["home", "catalogue", "account_login", "account_signup", "account_reset_password"]
+PUBLIC = [
+    "home",
+    "catalogue",
+    "account_login",
+    "account_signup",
+    "account_reset_password",
+    "developers",
+    "developers_panel",
+    "developers_rest",
+    "developers_webhooks",
+    "developers_try",
+    "developers_reference",
+]
 PRIVATE = [
     "new_order",
     "mass_order",
     "orders",
     "wallet",
     "api_keys",
+    "new_api_key",
+    "webhooks",
+    "new_webhook",
     "profile",
     "account_email",
     "account_change_password",
@@ -92,7 +108,14 @@ def test_pages_of_one_thing_are_sound(signed_in, customer, wallet, service):
     for action in ("order_refill", "order_cancel"):
         assert_sound(signed_in.get(reverse(action, args=[order.pk])))
     assert_sound(signed_in.get(reverse("orders_refill"), {"order": order.pk}))
-    assert_sound(signed_in.get(reverse("revoke_api_key", args=[key.pk])))
+    entry = ApiRequest.objects.create(
+        api_key=key, dialect="rest", action="x", status=200, result="ok", milliseconds=1
+    )
+    of_key = ["api_key", "change_api_key", "regenerate_api_key", "revoke_api_key"]
+    for name in (*of_key, "api_key_requests"):
+        assert_sound(signed_in.get(reverse(name, args=[key.pk])))
+    assert_sound(signed_in.get(reverse("api_key_request", args=[key.pk, entry.pk])))
+    assert_sound(signed_in.post(reverse("regenerate_api_key", args=[key.pk]), {"grace": "0"}))
     assert_sound(signed_in.get(reverse("new_order"), {"service": service.pk}))
 
 

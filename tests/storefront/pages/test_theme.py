@@ -1,6 +1,7 @@
 """Any accent colour gives readable pages."""
 
 import pytest
+from django.templatetags.static import static
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,3 +54,9 @@ def test_a_new_accent_is_a_new_stylesheet(client, settings):
     second = client.get("/theme.css", headers={"If-None-Match": first["ETag"]})
 
     assert second.status_code == 200
+
+
+def test_icon_is_found_where_browsers_look(client):
+    answer = client.get("/favicon.ico")
+
+    assert (answer.status_code, answer.url) == (302, static("img/mark.svg"))
