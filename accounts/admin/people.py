@@ -21,14 +21,14 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.admin.reading import PlayFilter, ReadOnlyAdmin, shown
+from accounts.admin.reading import OnlyRead, PlayFilter, ReadOnlyAdmin, shown
 from accounts.models import User, Wallet
 
 for model in (Group, EmailAddress, Authenticator):
     admin.site.unregister(model)
 
 
-class WalletInline(TabularInline):
+class WalletInline(OnlyRead, TabularInline):
     """What the customer has; each row leads to the wallet's own page."""
 
     model = Wallet
@@ -45,15 +45,6 @@ class WalletInline(TabularInline):
     @display(description=_("balance"))
     def balance_shown(self, wallet: Wallet) -> str:
         return shown(wallet.balance, wallet.currency)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class Twins(PlayFilter):

@@ -35,13 +35,8 @@ def moment(value: datetime) -> SafeString:
     return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
 
-class ReadOnlyAdmin(ModelAdmin):
-    """Nobody adds, edits or deletes here, superusers included; actions may still be offered.
-
-    What actions do is up to staff who have the model's "change" permission (`permissions=["act"]`).
-    """
-
-    show_full_result_count = False
+class OnlyRead:
+    """Rows that nobody adds, changes or deletes by hand: of a list, or of an inline."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -51,6 +46,15 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(OnlyRead, ModelAdmin):
+    """Nobody adds, edits or deletes here, superusers included; actions may still be offered.
+
+    What actions do is up to staff who have the model's "change" permission (`permissions=["act"]`).
+    """
+
+    show_full_result_count = False
 
     def has_act_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         codename = get_permission_codename("change", self.opts)

@@ -17,7 +17,7 @@ from unfold.paginator import InfinitePaginator
 
 from accounts import webhooks
 from accounts.admin.acting import ActingAdmin, StaffAction
-from accounts.admin.reading import DayRangeFilter, ReadOnlyAdmin, moment
+from accounts.admin.reading import DayRangeFilter, OnlyRead, ReadOnlyAdmin, moment
 from accounts.models import (
     DeliveryState,
     DisabledBecause,
@@ -123,7 +123,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin, ActingAdmin):
         return self.act(request, object_id, SWITCH_OFF)
 
 
-class AttemptInline(TabularInline):
+class AttemptInline(OnlyRead, TabularInline):
     """Each request, and what was answered."""
 
     model = WebhookAttempt
@@ -131,15 +131,6 @@ class AttemptInline(TabularInline):
     readonly_fields = fields
     extra = 0
     hide_title = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(WebhookDelivery)
