@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tests.processes import environment
 
@@ -22,6 +23,7 @@ DATABASES = {
 def measured(command: tuple[str, ...]) -> dict[str, tuple[float, str]]:
     """What one database took: a number and its unit for each thing measured."""
     with tempfile.TemporaryDirectory(prefix="storefront-bench-") as folder:
+        (Path(folder) / "static").mkdir()  # requests are served here, files are not
         done = subprocess.run(
             command,
             # The load is one customer's key.
