@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,8 +60,12 @@ def send(program: Program, way: str, params: dict[str, Any]) -> Any:
     return client.get("/api", flat) if way == "query" else client.post("/api/v2/", flat)
 
 
+# On PostgreSQL alone: it refuses all that SQLite does, and more.
+pytestmark = pytest.mark.postgresql
+
+
 @settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from orders.models import Order
 
+# On PostgreSQL alone: it refuses all that SQLite does, and more.
+pytestmark = pytest.mark.postgresql
+
 QUICK = settings(
     max_examples=25,
     deadline=None,
