@@ -506,7 +506,7 @@ _VALUES = {
 class Charges(TestCase):
     """Properties that need a database."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(
         order_type=st.sampled_from(sorted(ORDER_TYPES)),
         values=st.fixed_dictionaries(_VALUES),

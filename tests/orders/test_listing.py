@@ -225,7 +225,7 @@ def test_find_many_of_nothing_asks_nothing(customer, django_assert_num_queries):
 
 
 class References(TestCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(st.lists(st.text(max_size=40) | st.integers().map(str) | st.uuids().map(str)))
     def test_any_reference_is_found_or_not_but_never_a_fault(self, references):
         order = OrderFactory()

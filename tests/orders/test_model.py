@@ -83,7 +83,7 @@ from tests.books import breaches
 from tests.factories import ProviderFactory, ServiceFactory, StaffFactory, WalletFactory
 from tests.orders.upstream import Crash, Habit, Sold, Upstream
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "6"))
 STEPS = int(os.environ.get("MODEL_STEPS", "30"))
 BOOKS_EVERY = int(os.environ.get("MODEL_BOOKS_EVERY", "5"))
 FUNDS = Decimal(10_000)

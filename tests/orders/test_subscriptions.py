@@ -313,7 +313,7 @@ _ENDS = st.sampled_from(["completed", "partial", "cancelled", "failed", "refunde
 class Property(TestCase):
     """Whatever is reported, in whatever order: no millionth is lost, and none made."""
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(
         reports=st.lists(_REPORTS, max_size=6),
         end=st.tuples(_ENDS, _CHARGES, st.none() | st.integers(0, 12)),
